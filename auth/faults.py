@@ -1,0 +1,27 @@
+"""What can be wrong with what a person typed: a closed list, each with the sentence they read."""
+
+from collections.abc import Iterable
+from enum import Enum
+
+
+class Fault(Enum):
+    """A fault of an input; the schema's failure codes bear these names."""
+
+    EMAIL_INVALID = "This is not an e-mail address."
+    EMAIL_TAKEN = "This e-mail address has an account already."
+    DISPLAY_NAME_INVALID = "A name has 1 to 80 characters, all of them visible."
+    DEVICE_NAME_INVALID = "A device's name has 1 to 80 characters, all of them visible."
+    PASSWORD_TOO_SHORT = "A password has at least 12 characters."  # noqa: S105
+    PASSWORD_TOO_LONG = "A password has at most 128 characters."  # noqa: S105
+    PASSWORD_TOO_GUESSABLE = "This password is common, or easily guessed."  # noqa: S105
+    CURRENT_PASSWORD_WRONG = "The current password is wrong."  # noqa: S105
+    SETUP_TOKEN_INVALID = "The setup token is not valid, was used, or has expired."  # noqa: S105
+
+
+class InputRefused(Exception):  # noqa: N818 - it is an answer
+    """An input with a fault, and advice for a better one; nothing was changed."""
+
+    def __init__(self, fault: Fault, suggestions: Iterable[str] = ()) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+        self.suggestions = tuple(suggestions)

@@ -1,0 +1,55 @@
+"""Logging in: a password for a session."""
+
+import store.sessions
+import store.users
+from auth.clock import Clock
+from auth.identity import Identity
+from auth.labels import read_email
+from auth.faults import InputRefused
+from auth.passwords import Passwords
+from auth.sessions import Device, Sessions, StartedSession
+from store import Database
+from store.users import UserRow
+
+
+class Login:
+    """Starts a session for whoever knows an account's password."""
+
+    def __init__(self, database: Database, passwords: Passwords, sessions: Sessions, clock: Clock) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._sessions = sessions
+        self._clock = clock
+
+    async def log_in(
+        self, email: str, password: str, device: Device, *, replacing: Identity | None = None
+    ) -> StartedSession | None:
+        """Start a session, or return None: for a wrong password, an unknown address and a disabled account alike.
+
+        All three cost one hash. `replacing` is the identity that the same browser had until now: its session ends in
+        the same transaction (ASVS 7.2.4). Raises `Overloaded` and `StoreUnavailable`.
+        """
+        user = await self._find(email)
+        if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
+            return None
+        fresh_hash = (
+            await self._passwords.rehash(password) if self._passwords.is_outdated(user.password_hash) else None
+        )
+        async with self._database.transaction() as tx:
+            now = await store.users.find(tx, user.id)
+            if now is None or now.disabled_at is not None or now.password_hash != user.password_hash:
+                return None
+            if fresh_hash is not None:
+                await store.users.set_password(
+                    tx, user.id, expected=user.password_hash, new=fresh_hash, changed_at=user.password_changed_at
+                )
+            if replacing is not None and replacing.session_id is not None:
+                await store.sessions.revoke(tx, replacing.session_id, self._clock.now())
+            return await self._sessions.start(tx, user.id, ("pwd",), device)
+
+    async def _find(self, email: str) -> UserRow | None:
+        try:
+            key = read_email(email).key
+        except InputRefused:
+            return None
+        return await store.users.find_by_email(self._database, key)

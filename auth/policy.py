@@ -1,0 +1,28 @@
+"""The rules of an installation that its operator may set."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class HashingCost:
+    """Argon2id's parameters (RFC 9106) and how many passwords are hashed at a time.
+
+    The defaults are OWASP's: 20 ms and 19 MiB a login here. Doubling the memory doubles both, and with it what a
+    stranger who logs in without pause can make this server spend.
+    """
+
+    memory_kib: int = 19456
+    iterations: int = 2
+    threads: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who signs, how long what is signed holds, and what a password costs."""
+
+    issuer: str
+    access_token_lifetime: timedelta = timedelta(minutes=5)
+    session_idle_timeout: timedelta = timedelta(days=30)
+    session_lifetime: timedelta = timedelta(days=90)
+    hashing: HashingCost = HashingCost()

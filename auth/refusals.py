@@ -1,0 +1,74 @@
+"""The closed list of reasons for which an act is refused, and the exceptions that carry them.
+
+A refusal says what the caller may know and nothing of the rest. `schema.errors` turns each kind into its code.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from enum import Enum
+
+
+class Reason(Enum):
+    """Why an act was refused; the value is the sentence that a person reads."""
+
+    NOT_AUTHENTICATED = "No credential was presented."
+    TOKEN_EXPIRED = "The access token has expired."  # noqa: S105
+    TOKEN_INVALID = "The access token is not one of ours, or was changed."  # noqa: S105
+    CREDENTIAL_MALFORMED = "The Authorization header is not of the form: Bearer <token>."
+    COOKIE_REPEATED = "Two cookies of the same name were sent."
+    SESSION_REVOKED = "The session was ended."
+    SESSION_EXPIRED = "The session has expired."
+    SESSION_UNKNOWN = "There is no such session."
+    ACCOUNT_DISABLED = "The account is disabled."
+
+    INSUFFICIENT_SCOPE = "A scope is missing."
+    INSUFFICIENT_ROLE = "A role is missing."
+    HUMAN_REQUIRED = "This needs a person's session."
+    STEP_UP_REQUIRED = "This needs a recent login: log in again."
+    LAST_ADMINISTRATOR = "The last enabled administrator can be neither disabled nor deprived of the role."
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer
+    """An act that was refused. What a caller may branch on is in attributes, never only in the text."""
+
+    def __init__(
+        self,
+        reason: Reason,
+        *,
+        required: Iterable[str] = (),
+        granted: Iterable[str] = (),
+        retry_after: timedelta | None = None,
+    ) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+        self.required = tuple(sorted(required))
+        self.granted = tuple(sorted(granted))
+        self.retry_after = retry_after
+
+
+class Unauthenticated(Refusal):
+    """It is not known who calls: get a new token and try again."""
+
+
+class Forbidden(Refusal):
+    """It is known who calls, and they may not: trying again will not help."""
+
+
+class NotFound(Exception):  # noqa: N818
+    """What was named does not exist, or is not the caller's to see; which of the two is not told."""
+
+
+class Conflict(Exception):  # noqa: N818
+    """The state of things does not allow it; the text says which."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class Overloaded(Exception):  # noqa: N818
+    """More work is waiting than can be done in good time; nothing was done."""
+
+    def __init__(self, retry_after: timedelta) -> None:
+        super().__init__("Too much is waiting; try again shortly.")
+        self.retry_after = retry_after

@@ -1,0 +1,40 @@
+"""Encryption at rest under WATCHWORD_SECRET_KEY: a stolen database without that key holds no usable private half."""
+
+import base64
+from collections.abc import Sequence
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from auth.secret import Secret
+
+
+class SealBroken(Exception):  # noqa: N818 - it is a finding about the installation
+    """What was sealed was sealed under none of the secret keys given, or was changed since."""
+
+
+class Sealer:
+    """Seals under the first of the secret keys and opens what any of them sealed, so that they can be rotated."""
+
+    def __init__(self, secret_keys: Sequence[Secret]) -> None:
+        self._fernet = MultiFernet([Fernet(_derived(secret)) for secret in secret_keys])
+
+    def seal(self, plain: bytes) -> bytes:
+        """Encrypt and authenticate (Fernet: AES-128-CBC and HMAC-SHA-256)."""
+        return self._fernet.encrypt(plain)
+
+    def open(self, sealed: bytes) -> bytes:
+        """Return what was sealed. Raises `SealBroken`."""
+        try:
+            return self._fernet.decrypt(sealed)
+        except InvalidToken as error:
+            raise SealBroken("WATCHWORD_SECRET_KEY is not the one under which the signing keys were sealed") from error
+
+
+def _derived(secret: Secret) -> bytes:
+    # The label keeps this key apart from any other that is ever derived from the same secret.
+    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"watchword signing keys v1").derive(
+        secret.reveal().encode()
+    )
+    return base64.urlsafe_b64encode(key)

@@ -1,0 +1,170 @@
+"""People: signing up, being looked at and administered, and changing one's password."""
+
+import store.sessions
+import store.users
+from auth import scopes
+from auth.clock import Clock
+from auth.faults import Fault, InputRefused
+from auth.identity import Identity
+from auth.ids import is_id, new_id
+from auth.labels import Email, read_display_name, read_email
+from auth.passwords import Passwords
+from auth.refusals import Conflict, NotFound, Reason, Unauthenticated
+from store import Database, Transaction
+from store.users import UserRow
+
+
+class Users:
+    """Makes, finds, changes and disables accounts."""
+
+    def __init__(self, database: Database, passwords: Passwords, clock: Clock) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._clock = clock
+
+    async def sign_up(self, *, email: str, password: str, display_name: str) -> None:
+        """Make an account, unless the address has one; whether it had is not told, and takes no other time.
+
+        Raises `InputRefused`, `Overloaded` and `StoreUnavailable`.
+        """
+        address, name = read_email(email), read_display_name(display_name)
+        password_hash = await self._passwords.hash_checked(password, about_its_owner=(address.address, name))
+        async with self._database.transaction() as tx:
+            if not await self._insert(tx, address, name, password_hash, frozenset({scopes.USER})):
+                # An answer that is given without a write to the disk comes a millisecond sooner, and would tell that
+                # the address is taken. So the same rows are written here too, under a name that nobody can have,
+                # and taken back before anybody sees them.
+                decoy = Email(address.address, f"\0{new_id()}")
+                await self._insert(tx, decoy, name, password_hash, frozenset({scopes.USER}), decoy=True)
+
+    async def create(
+        self, *, email: str, password: str, display_name: str, roles: frozenset[str] = frozenset({scopes.USER})
+    ) -> UserRow:
+        """Make an account for somebody: what the operator does, who may know that an address is taken.
+
+        Raises `InputRefused`, also with EMAIL_TAKEN, `Overloaded` and `StoreUnavailable`.
+        """
+        password_hash = await self.hash_for_new(email=email, password=password, display_name=display_name)
+        async with self._database.transaction() as tx:
+            return await self.insert(
+                tx, email=email, display_name=display_name, password_hash=password_hash, roles=roles
+            )
+
+    async def hash_for_new(self, *, email: str, password: str, display_name: str) -> str:
+        """Check the three things an account is made of and hash the password. Raises `InputRefused`, `Overloaded`."""
+        about = (read_email(email).address, read_display_name(display_name))
+        return await self._passwords.hash_checked(password, about_its_owner=about)
+
+    async def insert(
+        self, tx: Transaction, *, email: str, display_name: str, password_hash: str, roles: frozenset[str]
+    ) -> UserRow:
+        """Add an account within a transaction. Raises `InputRefused` with EMAIL_TAKEN."""
+        address = read_email(email)
+        if not await self._insert(tx, address, read_display_name(display_name), password_hash, roles):
+            raise InputRefused(Fault.EMAIL_TAKEN)
+        user = await store.users.find_by_email(tx, address.key)
+        if user is None:
+            raise NotFound("There is no such user.")
+        return user
+
+    async def find(self, identity: Identity, user_id: str) -> UserRow | None:
+        """Return a person the caller may see: themselves, or anybody with `users:read`."""
+        if user_id != identity.subject and "users:read" not in identity.scopes:
+            return None
+        return await store.users.find(self._database, user_id) if is_id(user_id) else None
+
+    async def page(self, identity: Identity, *, limit: int, after: str | None, search: str | None) -> list[UserRow]:
+        """Return the people the caller may see, the newest first, whose address or name begins with `search`."""
+        if "users:read" not in identity.scopes:
+            return []
+        prefix = search.strip().casefold() if search else None
+        return await store.users.page(self._database, limit=limit, after=after, prefix=prefix or None)
+
+    async def set_roles(self, identity: Identity, user_id: str, roles: frozenset[str]) -> UserRow:
+        """Give a person these roles and no others; it counts from their next request on.
+
+        Raises `NotFound`, and `Conflict` with LAST_ADMINISTRATOR.
+        """
+        async with self._database.transaction() as tx:
+            user = await self._found(tx, identity, user_id)
+            if scopes.ADMIN not in roles:
+                await self._require_another_administrator(tx, user)
+            await store.users.set_roles(tx, user.id, roles, self._clock.now())
+            return await self._found(tx, identity, user_id)
+
+    async def disable(self, identity: Identity, user_id: str) -> UserRow:
+        """Shut a person out at once: their sessions end in the same transaction and do not come back.
+
+        Raises `NotFound`, and `Conflict` with LAST_ADMINISTRATOR.
+        """
+        async with self._database.transaction() as tx:
+            user = await self._found(tx, identity, user_id)
+            if user.disabled_at is None:
+                await self._require_another_administrator(tx, user)
+                await store.users.set_disabled(tx, user.id, self._clock.now())
+                await store.sessions.revoke_all_of_user(tx, user.id, self._clock.now())
+            return await self._found(tx, identity, user_id)
+
+    async def enable(self, identity: Identity, user_id: str) -> UserRow:
+        """Let a disabled person log in again. Raises `NotFound`."""
+        async with self._database.transaction() as tx:
+            user = await self._found(tx, identity, user_id)
+            await store.users.set_disabled(tx, user.id, None)
+            return await self._found(tx, identity, user_id)
+
+    async def change_password(self, identity: Identity, *, current: str, new: str) -> int:
+        """Change the caller's password and end their other sessions, together; return how many ended.
+
+        Raises `InputRefused`, also with CURRENT_PASSWORD_WRONG, `Overloaded` and `StoreUnavailable`.
+        """
+        user = await store.users.find(self._database, identity.subject) if identity.subject is not None else None
+        if user is None:
+            raise Unauthenticated(Reason.NOT_AUTHENTICATED)
+        if not await self._passwords.verify(user.password_hash, current):
+            raise InputRefused(Fault.CURRENT_PASSWORD_WRONG)
+        new_hash = await self._passwords.hash_checked(new, about_its_owner=(user.email, user.display_name))
+        now = self._clock.now()
+        async with self._database.transaction() as tx:
+            if not await store.users.set_password(
+                tx, user.id, expected=user.password_hash, new=new_hash, changed_at=now
+            ):
+                # Somebody changed it between the check and now: what was typed as current is so no more.
+                raise InputRefused(Fault.CURRENT_PASSWORD_WRONG)
+            return await store.sessions.revoke_all_of_user(tx, user.id, now, keep=identity.session_id)
+
+    async def _insert(
+        self,
+        tx: Transaction,
+        email: Email,
+        display_name: str,
+        password_hash: str,
+        roles: frozenset[str],
+        *,
+        decoy: bool = False,
+    ) -> bool:
+        user_id = new_id()
+        inserted = await store.users.insert_unless_taken(
+            tx,
+            user_id=user_id,
+            email=email.address,
+            email_key=email.key,
+            display_name=display_name,
+            password_hash=password_hash,
+            roles=roles,
+            now=self._clock.now(),
+        )
+        if decoy:
+            await store.users.delete_user(tx, user_id)
+        return inserted
+
+    async def _found(self, tx: Transaction, identity: Identity, user_id: str) -> UserRow:
+        # The guard at the door has seen `users:write`; this is the second lock.
+        user = await store.users.find(tx, user_id) if is_id(user_id) and "users:write" in identity.scopes else None
+        if user is None:
+            raise NotFound("There is no such user.")
+        return user
+
+    async def _require_another_administrator(self, tx: Transaction, user: UserRow) -> None:
+        counts = scopes.ADMIN in user.roles and user.disabled_at is None
+        if counts and not await store.users.someone_has_role(tx, scopes.ADMIN, other_than=user.id):
+            raise Conflict(Reason.LAST_ADMINISTRATOR)

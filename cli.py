@@ -1,0 +1,125 @@
+"""The operator's commands: `watchword serve | migrate | doctor | users create | schema print`."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from functools import wraps
+
+
+import click
+
+import doctor as doctors
+from auth import scopes
+from auth.faults import InputRefused
+from auth.sealing import SealBroken
+from schema import DomainRefused, UnguardedField, build_schema
+from server import load_domains, namespaces, open_services, prepare_database
+from server import serve as serve_until_stopped
+from settings import Settings, WrongSettings, load_settings
+from store import StoreUnavailable, migrate
+from store.migrate import MigrationRefused
+from store.users import UserRow
+
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Hand a command its settings, and turn what an operator can mend into a sentence and exit status 1."""
+
+    @wraps(command)
+    def run(*arguments: object, **named: object) -> None:
+        try:
+            command(load_settings(), *arguments, **named)
+        except WrongSettings as wrong:
+            lines = "\n".join(f"  {fault}" for fault in wrong.faults)
+            raise click.ClickException(f"these settings are wrong:\n{lines}") from wrong
+        except (DomainRefused, UnguardedField, MigrationRefused, StoreUnavailable, SealBroken, InputRefused) as refused:
+            raise click.ClickException(str(refused)) from refused
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="watchword", prog_name="watchword")
+def main() -> None:
+    """A self-hosted GraphQL API whose resolvers are protected by JSON Web Tokens."""
+
+
+@main.command()
+@_with_settings
+def serve(settings: Settings) -> None:
+    """Serve the API until told to stop."""
+    serve_until_stopped(settings)
+
+
+@main.command("migrate")
+@_with_settings
+def migrate_command(settings: Settings) -> None:
+    """Bring the database up to date: the core's tables, then each domain's."""
+    applied = migrate.upgrade(settings.database_file, namespaces(load_domains(settings)))
+    for behind in applied:
+        click.echo(f"{behind.namespace}: {behind.at or 'nothing'} -> {behind.head}")
+    if not applied:
+        click.echo("The database is up to date.")
+
+
+@main.command()
+@_with_settings
+def doctor(settings: Settings) -> None:
+    """Look for what is wrong with this installation, and say how to mend it."""
+    findings = doctors.examine(settings)
+    for finding in findings:
+        click.echo(str(finding))
+    if any(not finding.is_good for finding in findings):
+        sys.exit(1)
+
+
+@main.group()
+def users() -> None:
+    """Look after accounts."""
+
+
+@users.command("create")
+@click.option("--email", required=True, help="The address to log in with.")
+@click.option("--name", "display_name", required=True, help="What to call them.")
+@click.option("--role", "roles", multiple=True, type=click.Choice(list(scopes.ROLES)), help="May be given twice.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
+@_with_settings
+def users_create(
+    settings: Settings, email: str, display_name: str, roles: tuple[str, ...], password_stdin: bool
+) -> None:
+    """Make an account, an administrator's too."""
+    # Never an option: it would stand in the shell's history and in the list of processes.
+    password = (
+        sys.stdin.readline().rstrip("\r\n")
+        if password_stdin
+        else click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    )
+    prepare_database(settings, load_domains(settings))
+    user = asyncio.run(_create(settings, email, password, display_name, frozenset(roles) or frozenset({scopes.USER})))
+    click.echo(f"{user.email} has an account with the roles: {', '.join(sorted(user.roles))}")
+
+
+@main.group()
+def schema() -> None:
+    """Look at the GraphQL schema."""
+
+
+@schema.command("print")
+@_with_settings
+def schema_print(settings: Settings) -> None:
+    """Print the SDL, with a directive on every guarded field; it is the access matrix."""
+    click.echo(build_schema(load_domains(settings)).schema.as_str())
+
+
+async def _create(
+    settings: Settings, email: str, password: str, display_name: str, roles: frozenset[str]
+) -> UserRow:
+    rights = build_schema(load_domains(settings)).rights
+    async with open_services(settings, rights) as auth:
+        return await auth.users.create(
+            email=email, password=password, display_name=display_name, roles=roles | {scopes.USER}
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""The schema is built here, from the core's types and the domains', and refused if a root field has no guard."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import strawberry
+from graphql import GraphQLSchema
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types.base import StrawberryObjectDefinition
+from strawberry.types.field import StrawberryField
+
+from auth.scopes import Rights, rights
+from schema.documents import CREDENTIAL, documents
+from schema.domain import Domain, DomainRefused
+from schema.execution import Preparation, Schema
+from schema.guards import DIRECTIVES, Guard
+from schema.login import LoginMutation
+from schema.node import NodeQuery
+from schema.passwords import PasswordsMutation
+from schema.sessions import SessionsMutation
+from schema.setup import SetupMutation
+from schema.sign_up import SignUpMutation
+from schema.users import UsersMutation, UsersQuery
+from schema.viewer import ViewerQuery
+
+_CORE = {
+    "Query": (ViewerQuery, NodeQuery, UsersQuery),
+    "Mutation": (SignUpMutation, LoginMutation, SessionsMutation, PasswordsMutation, UsersMutation, SetupMutation),
+    "Subscription": (),
+}
+
+_DESCRIPTIONS = {
+    "Query": "What may be asked. Every field says in a directive who may.",
+    "Mutation": "What may be done. Every field says in a directive who may.",
+    "Subscription": "What may be followed. Every field says in a directive who may.",
+}
+
+
+class UnguardedField(Exception):  # noqa: N818 - it is a decision about a schema, made before anything is served
+    """A root field without a permission class. Unguarded is a declaration: guard it with `Public` if you mean it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A schema, and the rights that its scopes and roles amount to."""
+
+    schema: Schema
+    rights: Rights
+
+
+def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
+    """Put the core and the domains together.
+
+    Raises `UnguardedField` and `DomainRefused`, each naming the field and the module that it was written in.
+    """
+    _require_different_names(domains)
+    all_rights = _rights_with(domains)
+    parts = {root: [*_CORE[root], *_parts_of(domains, root)] for root in _CORE}
+    for root, types in parts.items():
+        _require_no_shadow(root, types)
+        for part in types:
+            for field in _fields(part):
+                _require_guard(root, field, part)
+                _require_known_scopes(field, part, all_rights)
+    schema = _assemble(parts, [type_ for domain in domains for type_ in domain.types])
+    _print_guards(schema._schema)  # noqa: SLF001 - Strawberry has no public name for the schema it built
+    return Built(schema, all_rights)
+
+
+def _assemble(parts: dict[str, list[type]], types: list[type]) -> Schema:
+    credential_fields = frozenset(
+        _graphql_name(field) for part in parts["Mutation"] for field in _fields(part) if CREDENTIAL.items() <= field.metadata.items()
+    )
+    prepare = documents(lambda: schema._schema, credential_fields)  # noqa: SLF001
+    schema = Schema(
+        query=_root("Query", parts),
+        mutation=_root("Mutation", parts),
+        subscription=_root("Subscription", parts) if parts["Subscription"] else None,
+        types=[*DIRECTIVES, *types],
+        extensions=[partial(Preparation, prepare)],
+        config=StrawberryConfig(disable_field_suggestions=True),
+    )
+    return schema
+
+
+def _root(name: str, parts: dict[str, list[type]]) -> type:
+    return strawberry.type(type(name, tuple(parts[name]), {}), name=name, description=_DESCRIPTIONS[name])
+
+
+def _parts_of(domains: Sequence[Domain[Any]], root: str) -> Iterator[type]:
+    for domain in domains:
+        part = {"Query": domain.query, "Mutation": domain.mutation, "Subscription": domain.subscription}[root]
+        if part is not None:
+            yield part
+
+
+def _rights_with(domains: Sequence[Domain[Any]]) -> Rights:
+    sentences = {scope: sentence for domain in domains for scope, sentence in domain.scopes.items()}
+    grants: dict[str, set[str]] = {}
+    for domain in domains:
+        for role, scopes in domain.grants.items():
+            grants.setdefault(role, set()).update(scopes)
+    return rights(sentences, grants)
+
+
+def _require_different_names(domains: Sequence[Domain[Any]]) -> None:
+    names = [domain.name for domain in domains]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise DomainRefused(f"two domains are called {repeated[0]!r}")
+
+
+def _require_no_shadow(root: str, types: Sequence[type]) -> None:
+    owners: dict[str, type] = {}
+    for part in types:
+        for field in _fields(part):
+            name = _graphql_name(field)
+            if name in owners:
+                raise DomainRefused(
+                    f"{root}.{name} of {_where(field, part)} shadows the one of {_where_named(name, owners[name])}"
+                )
+            owners[name] = part
+
+
+def _require_guard(root: str, field: StrawberryField, part: type) -> None:
+    if not any(issubclass(guard, Guard) for guard in field.permission_classes):
+        raise UnguardedField(
+            f"{root}.{_graphql_name(field)} of {_where(field, part)} has no permission class; "
+            "give it one of schema.guards, Public if anybody may call it"
+        )
+
+
+def _require_known_scopes(field: StrawberryField, part: type, all_rights: Rights) -> None:
+    for guard in _guards(field):
+        if guard.required_scope is not None and guard.required_scope not in all_rights.sentences:
+            raise DomainRefused(
+                f"{_graphql_name(field)} of {_where(field, part)} wants the scope {guard.required_scope!r}, "
+                "which no domain declares: nobody could ever call it"
+            )
+
+
+def _print_guards(schema: GraphQLSchema) -> None:
+    """Give every guarded field the directives of its guards, so that the SDL is the access matrix."""
+    for kind in schema.type_map.values():
+        for field in getattr(kind, "fields", {}).values():
+            definition = field.extensions.get("strawberry-definition")
+            if isinstance(definition, StrawberryField):
+                for guard in _guards(definition):
+                    if guard.directive not in definition.directives:
+                        definition.directives = [*definition.directives, guard.directive]
+
+
+def _guards(field: StrawberryField) -> list[type[Guard]]:
+    return [guard for guard in field.permission_classes if issubclass(guard, Guard)]
+
+
+def _fields(part: type) -> list[StrawberryField]:
+    definition: StrawberryObjectDefinition = part.__strawberry_definition__  # type: ignore[attr-defined]
+    return definition.fields
+
+
+def _graphql_name(field: StrawberryField) -> str:
+    return StrawberryConfig().name_converter.from_field(field)
+
+
+def _where_named(name: str, part: type) -> str:
+    return next(_where(field, part) for field in _fields(part) if _graphql_name(field) == name)
+
+
+def _where(field: StrawberryField, part: type) -> str:
+    origin = field.origin or part
+    return f"{origin.__module__}.{origin.__qualname__}"

@@ -1,0 +1,96 @@
+"""The context of one operation: who calls, found out lazily and once, and what resolvers need besides."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import strawberry
+
+from auth import Auth
+from auth.gate import Admission, Credential
+from auth.identity import ANONYMOUS, Identity
+from auth.refusals import Reason, Unauthenticated
+from auth.secret import Secret
+from auth.sessions import Device, Grant
+from store import StoreUnavailable
+
+
+class SessionCookies(Protocol):
+    """The browser's cookies, as a resolver sees them: given, or taken away. `web` knows their names and flags."""
+
+    def give(self, grant: Grant, secret: Secret | None = None) -> None:
+        """Give the browser an access token and, when a session has just begun, its secret."""
+
+    def take_away(self) -> None:
+        """Make the browser forget both."""
+
+
+class Context:
+    """What the context getter makes for every operation; `info.context` in resolvers."""
+
+    def __init__(
+        self,
+        auth: Auth,
+        credential: Credential,
+        device: Device,
+        cookies: SessionCookies,
+        request_id: str,
+        services: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self.auth = auth
+        self.device = device
+        self.cookies = cookies
+        self.request_id = request_id
+        self.services = services
+        self._credential = credential
+        self._answer: Admission | Unauthenticated | StoreUnavailable | None = None
+
+    async def authenticate(self) -> None:
+        """Ask the gate, once; called before the first resolver runs, so that guards need not wait.
+
+        A bad credential raises nothing here: public fields still run, and guarded ones say what was wrong with it.
+        """
+        if self._answer is not None:
+            return
+        try:
+            self._answer = await self.auth.gate.authenticate(self._credential, self.device)
+        except (Unauthenticated, StoreUnavailable) as refusal:
+            self._answer = refusal
+        else:
+            if self._answer.renewed is not None:
+                self.cookies.give(self._answer.renewed)
+
+    def become(self, identity: Identity) -> None:
+        """Go on as somebody else: whoever has just logged in, or, after a logout, nobody."""
+        self._answer = Admission(identity)
+
+    @property
+    def identity(self) -> Identity:
+        """Who calls, perhaps nobody. Raises `Unauthenticated` for a bad credential, and `StoreUnavailable`."""
+        match self._answer:
+            case Admission(identity):
+                return identity
+            case None:
+                raise RuntimeError("the context was asked who calls before it was authenticated")
+            case refusal:
+                raise refusal.with_traceback(None)
+
+    @property
+    def identity_if_good(self) -> Identity:
+        """Who calls, for public fields that may be called with a credential gone bad: then it is nobody."""
+        match self._answer:
+            case Admission(identity):
+                return identity
+            case _:
+                return ANONYMOUS
+
+    @property
+    def viewer(self) -> Identity:
+        """Who calls, surely somebody. Raises `Unauthenticated`, and `StoreUnavailable`."""
+        identity = self.identity
+        if identity.is_anonymous:
+            raise Unauthenticated(Reason.NOT_AUTHENTICATED)
+        return identity
+
+
+Info = strawberry.Info[Context, None]

@@ -1,0 +1,61 @@
+"""A domain: types and resolvers of your own, with their scopes, tables and service, added without touching Watchword."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+from auth import Auth
+from auth.scopes import ROLES, is_scope
+from schema.context import Info
+
+Service = TypeVar("Service")
+
+_NAME = re.compile(r"[a-z][a-z0-9]*")
+
+
+class DomainRefused(Exception):  # noqa: N818 - it is a decision about a domain, made before anything is served
+    """A domain that cannot be added; the message names it, and where to look."""
+
+
+@dataclass(frozen=True)
+class Domain(Generic[Service]):
+    """What a developer adds.
+
+    `name` is one lower-case word; scopes are `<name>:<action>` with a sentence each; `grants` says which role holds
+    which of them (administrators hold all); `migrations` is a folder of Alembic revisions whose tables are named
+    `<name>_*`; `lifespan` receives `auth` and gives the domain's service for as long as the server runs.
+    """
+
+    name: str
+    query: type | None = None
+    mutation: type | None = None
+    subscription: type | None = None
+    types: Iterable[type] = ()
+    scopes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    grants: Mapping[str, Iterable[str]] = field(default_factory=lambda: MappingProxyType({}))
+    migrations: Path | None = None
+    lifespan: Callable[[Auth], AbstractAsyncContextManager[Service]] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `DomainRefused` for a name, a scope or a grant that is not the domain's to give."""
+        if _NAME.fullmatch(self.name) is None:
+            raise DomainRefused(f"a domain's name is one lower-case word, not {self.name!r}")
+        for scope, sentence in self.scopes.items():
+            if not is_scope(scope) or not scope.startswith(f"{self.name}:"):
+                raise DomainRefused(f"the domain {self.name!r} declares the scope {scope!r}; its own are {self.name}:…")
+            if not sentence.strip():
+                raise DomainRefused(f"the scope {scope!r} has no sentence that says what it allows")
+        for role, granted in self.grants.items():
+            if role not in ROLES:
+                raise DomainRefused(f"the domain {self.name!r} grants to a role {role!r}; there are {', '.join(ROLES)}")
+            if strange := set(granted) - set(self.scopes):
+                raise DomainRefused(f"the domain {self.name!r} grants what it does not declare: {sorted(strange)}")
+
+    def of(self, info: Info) -> Service:
+        """Return the domain's service, in a resolver."""
+        service: Any = info.context.services[self.name]
+        return service  # type: ignore[no-any-return]

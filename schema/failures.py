@@ -1,0 +1,27 @@
+"""Failures that a form shows: each mutation has a closed list of codes of its own, taken from `auth.faults`."""
+
+import strawberry
+
+from auth.faults import Fault
+
+CODE = "What is wrong, for a program."
+MESSAGE = "What is wrong, for a person."
+FIELD = "The field of the input that it is about, for a form."
+SUGGESTIONS = "How a better password is made."
+
+FIELD_OF = {
+    Fault.EMAIL_INVALID: "email",
+    Fault.EMAIL_TAKEN: "email",
+    Fault.DISPLAY_NAME_INVALID: "displayName",
+    Fault.PASSWORD_TOO_SHORT: "password",
+    Fault.PASSWORD_TOO_LONG: "password",
+    Fault.PASSWORD_TOO_GUESSABLE: "password",
+    Fault.CURRENT_PASSWORD_WRONG: "currentPassword",
+    Fault.SETUP_TOKEN_INVALID: "setupToken",
+}
+
+
+def code(fault: Fault) -> str:
+    """Return an enum value for a fault, described by the fault's own sentence."""
+    value: str = strawberry.enum_value(fault.name, description=fault.value)
+    return value

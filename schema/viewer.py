@@ -1,0 +1,96 @@
+"""`viewer`: whoever calls, and everything that is theirs."""
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Annotated, Self
+
+import strawberry
+from strawberry import relay
+
+from auth.identity import Identity, IdentityKind
+from schema.connections import AFTER, FIRST, USUAL_PAGE, Connection, connect
+from schema.context import Info
+from schema.guards import IsAuthenticated, has_scope
+from schema.sessions import Session
+from schema.users import User
+
+
+@strawberry.enum(description="What sort of caller it is.")
+class ViewerKind(Enum):
+    """The kinds of identity that a viewer can be."""
+
+    USER = strawberry.enum_value(IdentityKind.USER.value, description="A person.")
+    SERVICE = strawberry.enum_value(IdentityKind.SERVICE.value, description="A program with an account of its own.")
+
+
+@strawberry.type(description="Whoever calls. Everything that is theirs hangs here.")
+class Viewer(relay.Node):
+    """The caller, surely somebody."""
+
+    identity: strawberry.Private[Identity]
+    id: relay.NodeID[str]
+    kind: ViewerKind = strawberry.field(description="What sort of caller it is.")
+    scopes: list[str] = strawberry.field(description="What the caller may do at this moment.")
+
+    @strawberry.field(
+        permission_classes=[has_scope("profile:read")], description="The person, when the caller is one."
+    )
+    async def user(self, info: Info) -> User | None:
+        row = await info.context.auth.users.find(self.identity, self.id)
+        return None if row is None else User.of(row)
+
+    @strawberry.field(
+        permission_classes=[has_scope("sessions:read")], description="The session that the caller calls with, if any."
+    )
+    async def session(self, info: Info) -> Session | None:
+        if self.identity.session_id is None:
+            return None
+        row = await info.context.auth.sessions.find(self.identity, self.identity.session_id)
+        return None if row is None else Session.of(row, self.identity)
+
+    @strawberry.field(
+        permission_classes=[has_scope("sessions:read")],
+        description="Where the caller is logged in, the newest login first.",
+    )
+    async def sessions(
+        self,
+        info: Info,
+        first: Annotated[int, strawberry.argument(description=FIRST)] = USUAL_PAGE,
+        after: Annotated[str | None, strawberry.argument(description=AFTER)] = None,
+    ) -> Connection[Session] | None:
+        sessions = info.context.auth.sessions
+        return await connect(
+            lambda limit, after_id: sessions.page(self.identity, limit=limit, after=after_id),
+            to_node=lambda row: Session.of(row, self.identity),
+            id_of=lambda row: row.id,
+            first=first,
+            after=after,
+        )
+
+    @classmethod
+    def of(cls, identity: Identity) -> Self:
+        """Present an identity."""
+        return cls(
+            identity=identity,
+            id=identity.subject or "",
+            kind=ViewerKind(identity.kind.value),
+            scopes=sorted(identity.scopes),
+        )
+
+    @classmethod
+    async def resolve_nodes(  # type: ignore[override]
+        cls, *, info: Info, node_ids: Iterable[str], required: bool = False
+    ) -> list[Self | None]:
+        """Find the caller by their own id, and nobody else."""
+        del required
+        viewer = info.context.viewer
+        return [cls.of(viewer) if node_id == viewer.subject else None for node_id in node_ids]
+
+
+@strawberry.type
+class ViewerQuery:
+    """The root of everything that is the caller's own."""
+
+    @strawberry.field(permission_classes=[IsAuthenticated], description="Whoever calls.")
+    def viewer(self, info: Info) -> Viewer | None:
+        return Viewer.of(info.context.viewer)

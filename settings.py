@@ -1,0 +1,192 @@
+"""Every setting, with its default: the one module that reads the environment.
+
+Settings are read once, from `WATCHWORD_*` and from the TOML file that `WATCHWORD_CONFIG_FILE` names (the environment
+counts), and all faults are reported at once. docs/settings.md has an entry for each; a test holds the two together.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX = "WATCHWORD_"
+CONFIG_FILE = "WATCHWORD_CONFIG_FILE"
+_FOR_TESTS = "WATCHWORD_TEST_"
+
+SHORTEST_SECRET_KEY = 32
+_LEAST_MEMORY_KIB = 7168  # OWASP's least for argon2id, with five iterations
+
+
+class WrongSettings(Exception):  # noqa: N818 - it is a finding about the installation
+    """The settings are wrong; `faults` has a line for each, by the setting's full name."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def _listed(value: object) -> object:
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+
+
+class Settings(BaseSettings):
+    """The settings of one installation; frozen once read, and no secret shows in its repr."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
+    )
+
+    # The order matters to the rules below: each may look at the settings above it.
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    allow_insecure_http: bool = False
+    public_url: str = ""
+    data_dir: Path = Path("var")
+    database_url: str = ""
+    database_timeout: timedelta = timedelta(seconds=2)
+    migrate_on_start: bool = True
+    secret_key: Annotated[list[SecretStr], NoDecode, BeforeValidator(_listed)] = []
+    domains: Annotated[list[str], NoDecode, BeforeValidator(_listed)] = []
+    access_token_lifetime: timedelta = Field(default=timedelta(minutes=5), ge=timedelta(minutes=1), le=timedelta(hours=1))
+    session_idle_timeout: timedelta = Field(default=timedelta(days=30), ge=timedelta(minutes=10))
+    session_lifetime: timedelta = Field(default=timedelta(days=90), ge=timedelta(minutes=10), le=timedelta(days=366))
+    password_memory_kib: int = Field(default=19456, ge=8, le=1_048_576)
+    password_iterations: int = Field(default=2, ge=1, le=100)
+    password_threads: int = Field(default=2, ge=1, le=64)
+    log_format: Literal["auto", "json", "text"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments before the environment, and the environment before the file."""
+        del dotenv_settings, file_secret_settings
+        file = os.environ.get(CONFIG_FILE)
+        return (init_settings, env_settings, *([TomlConfigSettingsSource(settings_cls, Path(file))] if file else []))
+
+    @property
+    def is_production(self) -> bool:
+        """Whether people reach it over https: then nothing that protects it is left to a default."""
+        return self.public_url.startswith("https:")
+
+    @property
+    def database_file(self) -> Path:
+        """The SQLite file that `database_url` names."""
+        return Path(self.database_url.removeprefix("sqlite:///"))
+
+    @field_validator("public_url")
+    @classmethod
+    def _origin_only(cls, value: str, info: ValidationInfo) -> str:
+        host, port = info.data.get("host", "127.0.0.1"), info.data.get("port", 8000)
+        value = value or f"http://{'localhost' if host in {'0.0.0.0', '::'} else _in_url(host)}:{port}"  # noqa: S104
+        read = urlsplit(value)
+        if read.scheme not in {"http", "https"} or not read.hostname or read.path.rstrip("/") or read.query:
+            raise ValueError("must be a scheme and a host, like https://id.example.org")
+        if read.username is not None or read.fragment:
+            raise ValueError("must have no user name and no fragment")
+        insecure = read.scheme == "http" and not (_is_loopback(read.hostname) and _is_loopback(host))
+        if insecure and not info.data.get("allow_insecure_http"):
+            raise ValueError(
+                "must begin with https:// beyond this machine, because cookies and passwords travel in it; "
+                "WATCHWORD_ALLOW_INSECURE_HTTP=true overrides this"
+            )
+        return value.rstrip("/").lower()
+
+    @field_validator("database_url")
+    @classmethod
+    def _sqlite_file(cls, value: str, info: ValidationInfo) -> str:
+        value = value or f"sqlite:///{info.data.get('data_dir', Path('var')) / 'watchword.sqlite'}"
+        if not value.startswith("sqlite:///") or value.removeprefix("sqlite:///") in {"", ":memory:"}:
+            raise ValueError("must be sqlite:///path/to/file (sqlite:////absolute/path)")
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_secrets(cls, value: list[SecretStr], info: ValidationInfo) -> list[SecretStr]:
+        if not value and str(info.data.get("public_url", "")).startswith("https:"):
+            raise ValueError("must be set in production (https); `openssl rand -base64 48` makes one")
+        if any(len(secret.get_secret_value()) < SHORTEST_SECRET_KEY for secret in value):
+            raise ValueError(f"must have at least {SHORTEST_SECRET_KEY} characters; `openssl rand -base64 48` makes one")
+        return value
+
+    @field_validator("domains")
+    @classmethod
+    def _module_and_name(cls, value: list[str]) -> list[str]:
+        if wrong := [name for name in value if name.count(":") != 1 or not all(name.split(":"))]:
+            raise ValueError(f"must be a list like acme.books:bookshop,acme.cars:garage; {wrong[0]!r} is not one")
+        return value
+
+    @field_validator("session_lifetime")
+    @classmethod
+    def _no_shorter_than_idle(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        if value < info.data.get("session_idle_timeout", timedelta(0)):
+            raise ValueError("must not be shorter than WATCHWORD_SESSION_IDLE_TIMEOUT")
+        return value
+
+    @field_validator("password_memory_kib")
+    @classmethod
+    def _costly_in_production(cls, value: int, info: ValidationInfo) -> int:
+        if value < _LEAST_MEMORY_KIB and str(info.data.get("public_url", "")).startswith("https:"):
+            raise ValueError(f"must be at least {_LEAST_MEMORY_KIB} in production: less is cheap to crack")
+        return value
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings, arguments counting before the environment. Raises `WrongSettings` with every fault."""
+    faults = [f"{name}: there is no such setting" for name in _unknown(os.environ)]
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        faults += [_fault(dict(fault)) for fault in error.errors(include_url=False, include_input=False)]
+    except (OSError, ValueError) as error:
+        faults.append(f"{CONFIG_FILE}: {error}")
+    else:
+        if not faults:
+            return settings
+    raise WrongSettings(sorted(faults))
+
+
+def _unknown(environment: Mapping[str, str]) -> list[str]:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_FILE}
+    given = {name.upper() for name in environment if name.upper().startswith(PREFIX)}
+    return sorted(name for name in given - known if not name.startswith(_FOR_TESTS))
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    name, message = str(fault["loc"][0]), str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        message = "there is no such setting"
+    return f"{PREFIX}{name.upper()}: {message}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,57 @@
+"""A line of log for every request, under an id that the answer carries too. No query string, no body, no header."""
+
+import time
+
+import structlog
+import uuid_utils
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from schema.errors import Code
+from web.responses import refusal_response
+from web.state import name_request
+
+_log = structlog.get_logger("watchword.access")
+
+
+class AccessLog:
+    """Names requests, logs them, and is the last to catch what nobody caught."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on and log how it ended."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # Made here and never taken from the client: an id that strangers choose can forge the log.
+        request_id = uuid_utils.uuid7().hex
+        name_request(scope, request_id)
+        begun, status = time.perf_counter(), 0
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_named)
+        except Exception:
+            _log.exception("unhandled_error", request_id=request_id)
+            if status:
+                raise  # the answer has begun: only the server can cut it off
+            message = "Something went wrong on our side."
+            await refusal_response(500, Code.INTERNAL, message, request_id)(scope, receive, send_named)
+        finally:
+            _log.info(
+                "request",
+                request_id=request_id,
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                milliseconds=round((time.perf_counter() - begun) * 1000, 2),
+                address=scope["client"][0] if scope.get("client") else None,
+            )

@@ -1,0 +1,76 @@
+"""The two cookies of a browser's session: their names, their flags, and the one way to read them."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from http.cookies import Morsel
+
+from starlette.datastructures import MutableHeaders
+
+from auth.clock import Clock
+from auth.secret import Secret
+from auth.sessions import Grant
+
+
+class CookieRepeated(Exception):  # noqa: N818 - it is an answer
+    """A cookie came twice. A sibling domain can plant one beside ours, and which of the two counts is a guess."""
+
+
+class CookieNames:
+    """The names, which on https carry the prefix that binds a cookie to this host alone."""
+
+    def __init__(self, *, secure: bool) -> None:
+        self.secure = secure
+        prefix = "__Host-watchword" if secure else "watchword"
+        self.access = f"{prefix}-access"
+        self.session = f"{prefix}-session"
+
+    def read(self, headers: Iterable[str]) -> tuple[Secret | None, Secret | None]:
+        """Return the access token and the session secret in the Cookie headers. Raises `CookieRepeated`."""
+        found: dict[str, str] = {}
+        for header in headers:
+            for pair in header.split(";"):
+                name, _, value = pair.strip().partition("=")
+                if name in (self.access, self.session):
+                    if name in found:
+                        raise CookieRepeated(name)
+                    found[name] = value.strip('"')
+        access, session = found.get(self.access), found.get(self.session)
+        return Secret(access) if access else None, Secret(session) if session else None
+
+
+class ResponseCookies:
+    """Writes the cookies onto one response; what resolvers know as `schema.context.SessionCookies`."""
+
+    def __init__(self, names: CookieNames, headers: MutableHeaders, clock: Clock) -> None:
+        self._names = names
+        self._headers = headers
+        self._clock = clock
+
+    def give(self, grant: Grant, secret: Secret | None = None) -> None:
+        """Set the access token, for as long as it holds, and the secret of a session that has just begun."""
+        self._set(self._names.access, grant.access_token.reveal(), grant.access_expires_at)
+        if secret is not None:
+            self._set(self._names.session, secret.reveal(), grant.session_expires_at)
+
+    def take_away(self) -> None:
+        """Make the browser forget both, whatever this response said of them before."""
+        kept = [value for value in self._headers.getlist("set-cookie") if not self._is_ours(value)]
+        del self._headers["set-cookie"]
+        for value in kept:
+            self._headers.append("set-cookie", value)
+        for name in (self._names.access, self._names.session):
+            self._set(name, "", datetime.fromtimestamp(0, UTC))
+
+    def _is_ours(self, header: str) -> bool:
+        return header.partition("=")[0] in (self._names.access, self._names.session)
+
+    def _set(self, name: str, value: str, expires_at: datetime) -> None:
+        cookie: Morsel[str] = Morsel()
+        cookie.set(name, value, value)
+        cookie["path"] = "/"
+        cookie["max-age"] = str(max(0, int((expires_at - self._clock.now()).total_seconds())))
+        cookie["httponly"] = True
+        cookie["samesite"] = "Lax"
+        if self._names.secure:
+            cookie["secure"] = True
+        self._headers.append("set-cookie", cookie.OutputString())

@@ -1,0 +1,69 @@
+"""Every path the server answers, and what stands in front of them."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from schema.errors import Code
+from schema.execution import Schema
+from web.access_log import AccessLog
+from web.cookies import CookieNames
+from web.graphql import GraphQLView
+from web.health import healthz, readyz
+from web.responses import refusal_response
+from web.security_headers import SecurityHeaders
+from web.state import request_id_of
+
+STATIC = Path(__file__).parent / "static"
+
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[dict[str, Any]]]
+
+
+def build_app(schema: Schema, *, https: bool, lifespan: Lifespan) -> Starlette:
+    """Return the ASGI application; `lifespan` opens what requests need and gives it as state."""
+    routes: list[BaseRoute] = [
+        Route("/graphql", GraphQLView(schema, CookieNames(secure=https), STATIC / "graphiql.html")),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/", _to_graphiql),
+    ]
+    if STATIC.is_dir():
+        routes.append(Mount("/static", _HashedFiles(directory=STATIC)))
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(AccessLog), Middleware(SecurityHeaders, https=https)],
+        exception_handlers={404: _not_found, 405: _not_allowed},
+        lifespan=lifespan,
+    )
+
+
+class _HashedFiles(StaticFiles):
+    """The bundle's files. Those under assets/ have a digest of their content in their name, so they never change."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        if path.startswith("assets/"):
+            response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+async def _to_graphiql(_request: Request) -> Response:
+    return RedirectResponse("/graphql")
+
+
+async def _not_found(request: Request, _error: Exception) -> Response:
+    return refusal_response(404, Code.NOT_FOUND, "There is nothing at this path.", request_id_of(request.scope))
+
+
+async def _not_allowed(request: Request, error: Any) -> Response:
+    message = "This path does not take this method."
+    return refusal_response(405, Code.BAD_REQUEST, message, request_id_of(request.scope), error.headers)

@@ -1,0 +1,36 @@
+"""What a request finds in its ASGI scope: the running services, and its own id."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import Scope
+
+from auth import Auth
+
+_REQUEST_ID = "watchword.request_id"
+RUNTIME = "watchword.runtime"
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What the lifespan opened: `auth`, and each domain's service by the domain's name."""
+
+    auth: Auth
+    services: Mapping[str, Any]
+
+
+def runtime_of(scope: Scope) -> Runtime:
+    """Return what the lifespan opened."""
+    runtime: Runtime = scope["state"][RUNTIME]
+    return runtime
+
+
+def request_id_of(scope: Scope) -> str:
+    """Return the id under which the log knows this request."""
+    return str(scope.get(_REQUEST_ID, ""))
+
+
+def name_request(scope: Scope, request_id: str) -> None:
+    """Give a request its id."""
+    scope[_REQUEST_ID] = request_id
