@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 
-
 import click
 
 import doctor as doctors
@@ -19,7 +18,6 @@ from settings import Settings, WrongSettings, load_settings
 from store import StoreUnavailable, migrate
 from store.migrate import MigrationRefused
 from store.users import UserRow
-
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -41,7 +39,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="watchword", prog_name="watchword")
 def main() -> None:
-    """A self-hosted GraphQL API whose resolvers are protected by JSON Web Tokens."""
+    """Watchword is a self-hosted GraphQL API whose resolvers are protected by JSON Web Tokens."""
 
 
 @main.command()
@@ -111,9 +109,7 @@ def schema_print(settings: Settings) -> None:
     click.echo(build_schema(load_domains(settings)).schema.as_str())
 
 
-async def _create(
-    settings: Settings, email: str, password: str, display_name: str, roles: frozenset[str]
-) -> UserRow:
+async def _create(settings: Settings, email: str, password: str, display_name: str, roles: frozenset[str]) -> UserRow:
     rights = build_schema(load_domains(settings)).rights
     async with open_services(settings, rights) as auth:
         return await auth.users.create(

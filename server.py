@@ -116,7 +116,7 @@ def _kept_secret(path: Path) -> Secret:
         # A link appears whole or not at all: of two processes that start together, one makes it and both read it.
         with suppress(FileExistsError):
             os.link(fresh, path)
-        os.unlink(fresh)
+        Path(fresh).unlink()
     return Secret(path.read_text().strip())
 
 

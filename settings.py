@@ -41,8 +41,6 @@ def _listed(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
-
-
 class Settings(BaseSettings):
     """The settings of one installation; frozen once read, and no secret shows in its repr."""
 
@@ -61,7 +59,9 @@ class Settings(BaseSettings):
     migrate_on_start: bool = True
     secret_key: Annotated[list[SecretStr], NoDecode, BeforeValidator(_listed)] = []
     domains: Annotated[list[str], NoDecode, BeforeValidator(_listed)] = []
-    access_token_lifetime: timedelta = Field(default=timedelta(minutes=5), ge=timedelta(minutes=1), le=timedelta(hours=1))
+    access_token_lifetime: timedelta = Field(
+        default=timedelta(minutes=5), ge=timedelta(minutes=1), le=timedelta(hours=1)
+    )
     session_idle_timeout: timedelta = Field(default=timedelta(days=30), ge=timedelta(minutes=10))
     session_lifetime: timedelta = Field(default=timedelta(days=90), ge=timedelta(minutes=10), le=timedelta(days=366))
     password_memory_kib: int = Field(default=19456, ge=8, le=1_048_576)
@@ -126,7 +126,9 @@ class Settings(BaseSettings):
         if not value and str(info.data.get("public_url", "")).startswith("https:"):
             raise ValueError("must be set in production (https); `openssl rand -base64 48` makes one")
         if any(len(secret.get_secret_value()) < SHORTEST_SECRET_KEY for secret in value):
-            raise ValueError(f"must have at least {SHORTEST_SECRET_KEY} characters; `openssl rand -base64 48` makes one")
+            raise ValueError(
+                f"must have at least {SHORTEST_SECRET_KEY} characters; `openssl rand -base64 48` makes one"
+            )
         return value
 
     @field_validator("domains")

@@ -1,4 +1,4 @@
-"""The one place that reads the clock. Everything else is handed a `Clock`, so that tests move time instead of waiting."""
+"""The one place that reads the clock. The rest is handed a `Clock`, so that tests move time and never wait."""
 
 from datetime import UTC, datetime
 from typing import Protocol

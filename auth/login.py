@@ -3,9 +3,9 @@
 import store.sessions
 import store.users
 from auth.clock import Clock
+from auth.faults import InputRefused
 from auth.identity import Identity
 from auth.labels import read_email
-from auth.faults import InputRefused
 from auth.passwords import Passwords
 from auth.sessions import Device, Sessions, StartedSession
 from store import Database
@@ -32,9 +32,7 @@ class Login:
         user = await self._find(email)
         if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
             return None
-        fresh_hash = (
-            await self._passwords.rehash(password) if self._passwords.is_outdated(user.password_hash) else None
-        )
+        fresh_hash = await self._passwords.rehash(password) if self._passwords.is_outdated(user.password_hash) else None
         async with self._database.transaction() as tx:
             now = await store.users.find(tx, user.id)
             if now is None or now.disabled_at is not None or now.password_hash != user.password_hash:

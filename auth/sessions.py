@@ -88,9 +88,7 @@ class Sessions:
         grant = self._grant(standing)
         if standing is not None and self._clock.now() - standing.last_seen_at >= _SEEN_RECENTLY:
             async with self._database.transaction() as tx:
-                await store.sessions.touch(
-                    tx, standing.session_id, seen_at=self._clock.now(), address=device.address
-                )
+                await store.sessions.touch(tx, standing.session_id, seen_at=self._clock.now(), address=device.address)
         return grant
 
     async def identify(self, claims: AccessClaims) -> Identity:

@@ -21,7 +21,7 @@ FIRST_PARTY_CLIENT = "watchword"  # RFC 9068 §2.2 wants a client_id; a login is
 
 # An issuer's clock may be a little ahead of a verifier's. `exp` is given no such grace.
 _CLOCK_SKEW = timedelta(minutes=1)
-# No access token of ours ever lives longer, whatever is configured: a forged far-away `exp` fails even under a leaked key.
+# No access token of ours lives longer, whatever is configured: a far-away `exp` fails even under a leaked key.
 _LONGEST_LIFE = timedelta(hours=1)
 _LAST_SECOND = 2**53
 

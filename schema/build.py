@@ -71,7 +71,10 @@ def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
 
 def _assemble(parts: dict[str, list[type]], types: list[type]) -> Schema:
     credential_fields = frozenset(
-        _graphql_name(field) for part in parts["Mutation"] for field in _fields(part) if CREDENTIAL.items() <= field.metadata.items()
+        _graphql_name(field)
+        for part in parts["Mutation"]
+        for field in _fields(part)
+        if CREDENTIAL.items() <= field.metadata.items()
     )
     prepare = documents(lambda: schema._schema, credential_fields)  # noqa: SLF001
     schema = Schema(

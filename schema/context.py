@@ -30,6 +30,7 @@ class Context:
 
     def __init__(
         self,
+        *,
         auth: Auth,
         credential: Credential,
         device: Device,

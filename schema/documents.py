@@ -41,9 +41,10 @@ class Prepared:
 
 
 class Documents(Protocol):
-    """Prepares a document from its text. Raises `GraphQLError` for one that cannot be parsed."""
+    """Prepares documents."""
 
-    def __call__(self, query: str) -> Prepared: ...
+    def __call__(self, query: str) -> Prepared:
+        """Return the document with this text. Raises `GraphQLError` for one that cannot be parsed."""
 
 
 def documents(schema: Callable[[], GraphQLSchema], credential_fields: frozenset[str]) -> Documents:
@@ -95,9 +96,7 @@ def _beyond_limits(document: DocumentNode, credential_fields: frozenset[str]) ->
                 yield GraphQLError(message, nodes=called, extensions={"code": Code.OPERATION_TOO_LARGE.name})
 
 
-def _root_fields(
-    selections: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]
-) -> Iterator[FieldNode]:
+def _root_fields(selections: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Iterator[FieldNode]:
     for selection in selections.selections:
         if isinstance(selection, FieldNode):
             yield selection

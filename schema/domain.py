@@ -1,4 +1,4 @@
-"""A domain: types and resolvers of your own, with their scopes, tables and service, added without touching Watchword."""
+"""A domain: types and resolvers of your own, with scopes, tables and a service, and no line of Watchword touched."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping

@@ -57,7 +57,7 @@ def presented(error: GraphQLError, request_id: str) -> GraphQLError:
     )
 
 
-def _answer(error: GraphQLError) -> tuple[str, dict[str, Any]]:
+def _answer(error: GraphQLError) -> tuple[str, dict[str, Any]]:  # noqa: C901, PLR0911 - a table, a row a case
     cause = _root_cause(error)
     match cause:
         case Unauthenticated():
@@ -101,11 +101,15 @@ def _is_about_input(error: GraphQLError) -> bool:
     return error.path is None or error.message.startswith("Argument ")
 
 
+# It writes "…non string value: 5", "…, found: {…}", "…? Found: {…}", "Expected Name, found String 'hunter2'.", and
+# "Value 'hunter2' does not exist in 'TokenDelivery' enum."
+_REPEATED_VALUE = re.compile(
+    r"(?s)(, found: |[.?] Found: |(?<=value): |(?<=GlobalID): |, found (Block)?String ['\"]).*$"
+    r"|(?<=^Value) '.*'(?= does)"
+)
+
+
 def without_values(message: str) -> str:
     """Take what a client wrote out of graphql-core's messages, which repeat it: it may be a password."""
     head, colon, tail = message.partition(": ") if message.startswith(("Variable ", "Argument ")) else ("", "", message)
-    return head + colon + _QUOTED_VALUE.sub(r"\1.", tail)
-
-
-# "…non string value: 5", "…, found: {…}", "…? Found: {…}", "Expected Name, found String \"hunter2\"."
-_QUOTED_VALUE = re.compile(r"(?s)(\bvalue|, found(?: \w*String)?|\bGlobalID|\?(?= Found)|\.(?= Found))(?:: | Found: | \").*$")
+    return head + colon + _REPEATED_VALUE.sub(lambda found: "" if found[0].startswith(" ") else ".", tail)

@@ -1,7 +1,5 @@
 """Failures that a form shows: each mutation has a closed list of codes of its own, taken from `auth.faults`."""
 
-import strawberry
-
 from auth.faults import Fault
 
 CODE = "What is wrong, for a program."
@@ -19,9 +17,3 @@ FIELD_OF = {
     Fault.CURRENT_PASSWORD_WRONG: "currentPassword",
     Fault.SETUP_TOKEN_INVALID: "setupToken",
 }
-
-
-def code(fault: Fault) -> str:
-    """Return an enum value for a fault, described by the fault's own sentence."""
-    value: str = strawberry.enum_value(fault.name, description=fault.value)
-    return value

@@ -33,7 +33,9 @@ class IsAuthenticatedDirective:
 
 
 @strawberry.schema_directive(
-    locations=_ON_FIELDS, name="isHuman", description="A person in a session may; a token that a script carries may not."
+    locations=_ON_FIELDS,
+    name="isHuman",
+    description="A person in a session may; a token that a script carries may not.",
 )
 class IsHumanDirective:
     """`@isHuman`."""

@@ -12,6 +12,7 @@ from auth.identity import ANONYMOUS
 from auth.labels import read_device_name
 from schema.context import Info
 from schema.documents import CREDENTIAL
+from schema.enums import described
 from schema.errors import BadInput
 from schema.failures import CODE, MESSAGE
 from schema.guards import Public
@@ -22,8 +23,8 @@ from schema.viewer import Viewer
 class TokenDelivery(Enum):
     """The two ways to be given a token."""
 
-    COOKIE = strawberry.enum_value("cookie", description="In HttpOnly cookies, for browsers; scripts never see it.")
-    BODY = strawberry.enum_value("body", description="In the answer, for native clients and scripts; no cookie is set.")
+    COOKIE = described("cookie", "In HttpOnly cookies, for browsers; scripts never see it.")
+    BODY = described("body", "In the answer, for native clients and scripts; no cookie is set.")
 
 
 @strawberry.input(description="Who logs in, and how.")
@@ -42,9 +43,9 @@ class LoginInput:
 class LoginFailureCode(Enum):
     """The one thing that is told of a failed login."""
 
-    INVALID_CREDENTIALS = strawberry.enum_value(
+    INVALID_CREDENTIALS = described(
         "invalid_credentials",
-        description="The address is unknown, the password is wrong, or the account is disabled; which is not told.",
+        "The address is unknown, the password is wrong, or the account is disabled; which is not told.",
     )
 
 

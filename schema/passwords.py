@@ -8,7 +8,8 @@ import strawberry
 from auth.faults import Fault, InputRefused
 from schema.context import Info
 from schema.documents import CREDENTIAL
-from schema.failures import CODE, FIELD, MESSAGE, SUGGESTIONS, code
+from schema.enums import code_of
+from schema.failures import CODE, FIELD, MESSAGE, SUGGESTIONS
 from schema.guards import IsHuman
 
 
@@ -24,10 +25,10 @@ class ChangePasswordInput:
 class ChangePasswordFailureCode(Enum):
     """The faults that a change of password can have."""
 
-    CURRENT_PASSWORD_WRONG = code(Fault.CURRENT_PASSWORD_WRONG)
-    PASSWORD_TOO_SHORT = code(Fault.PASSWORD_TOO_SHORT)
-    PASSWORD_TOO_LONG = code(Fault.PASSWORD_TOO_LONG)
-    PASSWORD_TOO_GUESSABLE = code(Fault.PASSWORD_TOO_GUESSABLE)
+    CURRENT_PASSWORD_WRONG = code_of(Fault.CURRENT_PASSWORD_WRONG)
+    PASSWORD_TOO_SHORT = code_of(Fault.PASSWORD_TOO_SHORT)
+    PASSWORD_TOO_LONG = code_of(Fault.PASSWORD_TOO_LONG)
+    PASSWORD_TOO_GUESSABLE = code_of(Fault.PASSWORD_TOO_GUESSABLE)
 
 
 @strawberry.type(description="The password was changed, and your other sessions have ended.")

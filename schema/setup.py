@@ -9,7 +9,8 @@ from auth.faults import Fault, InputRefused
 from auth.secret import Secret
 from schema.context import Info
 from schema.documents import CREDENTIAL
-from schema.failures import CODE, FIELD, FIELD_OF, MESSAGE, SUGGESTIONS, code
+from schema.enums import code_of
+from schema.failures import CODE, FIELD, FIELD_OF, MESSAGE, SUGGESTIONS
 from schema.guards import Public
 from schema.users import User
 
@@ -28,13 +29,13 @@ class CreateFirstAdministratorInput:
 class CreateFirstAdministratorFailureCode(Enum):
     """The faults it can have."""
 
-    SETUP_TOKEN_INVALID = code(Fault.SETUP_TOKEN_INVALID)
-    EMAIL_TAKEN = code(Fault.EMAIL_TAKEN)
-    EMAIL_INVALID = code(Fault.EMAIL_INVALID)
-    DISPLAY_NAME_INVALID = code(Fault.DISPLAY_NAME_INVALID)
-    PASSWORD_TOO_SHORT = code(Fault.PASSWORD_TOO_SHORT)
-    PASSWORD_TOO_LONG = code(Fault.PASSWORD_TOO_LONG)
-    PASSWORD_TOO_GUESSABLE = code(Fault.PASSWORD_TOO_GUESSABLE)
+    SETUP_TOKEN_INVALID = code_of(Fault.SETUP_TOKEN_INVALID)
+    EMAIL_TAKEN = code_of(Fault.EMAIL_TAKEN)
+    EMAIL_INVALID = code_of(Fault.EMAIL_INVALID)
+    DISPLAY_NAME_INVALID = code_of(Fault.DISPLAY_NAME_INVALID)
+    PASSWORD_TOO_SHORT = code_of(Fault.PASSWORD_TOO_SHORT)
+    PASSWORD_TOO_LONG = code_of(Fault.PASSWORD_TOO_LONG)
+    PASSWORD_TOO_GUESSABLE = code_of(Fault.PASSWORD_TOO_GUESSABLE)
 
 
 @strawberry.type(description="The administrator exists; log in as them.")

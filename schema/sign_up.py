@@ -8,7 +8,8 @@ import strawberry
 from auth.faults import Fault, InputRefused
 from schema.context import Info
 from schema.documents import CREDENTIAL
-from schema.failures import CODE, FIELD, FIELD_OF, MESSAGE, SUGGESTIONS, code
+from schema.enums import code_of
+from schema.failures import CODE, FIELD, FIELD_OF, MESSAGE, SUGGESTIONS
 from schema.guards import Public
 
 
@@ -25,14 +26,16 @@ class SignUpInput:
 class SignUpFailureCode(Enum):
     """The faults that a sign-up can have; a taken address is not among them."""
 
-    EMAIL_INVALID = code(Fault.EMAIL_INVALID)
-    DISPLAY_NAME_INVALID = code(Fault.DISPLAY_NAME_INVALID)
-    PASSWORD_TOO_SHORT = code(Fault.PASSWORD_TOO_SHORT)
-    PASSWORD_TOO_LONG = code(Fault.PASSWORD_TOO_LONG)
-    PASSWORD_TOO_GUESSABLE = code(Fault.PASSWORD_TOO_GUESSABLE)
+    EMAIL_INVALID = code_of(Fault.EMAIL_INVALID)
+    DISPLAY_NAME_INVALID = code_of(Fault.DISPLAY_NAME_INVALID)
+    PASSWORD_TOO_SHORT = code_of(Fault.PASSWORD_TOO_SHORT)
+    PASSWORD_TOO_LONG = code_of(Fault.PASSWORD_TOO_LONG)
+    PASSWORD_TOO_GUESSABLE = code_of(Fault.PASSWORD_TOO_GUESSABLE)
 
 
-@strawberry.type(description="The sign-up was taken in. The answer is the same when the address has an account already.")
+@strawberry.type(
+    description="The sign-up was taken in. The answer is the same when the address has an account already."
+)
 class SignUpSucceeded:
     """The good answer of `signUp`."""
 

@@ -11,7 +11,8 @@ from strawberry import relay
 from auth import scopes
 from schema.connections import AFTER, FIRST, USUAL_PAGE, Connection, connect
 from schema.context import Info
-from schema.guards import IsHuman, IsRecent, has_scope
+from schema.enums import described
+from schema.guards import Guard, IsHuman, IsRecent, has_scope
 from schema.node import id_within
 from store.users import UserRow
 
@@ -22,8 +23,8 @@ _RECENT = timedelta(hours=1)
 class Role(Enum):
     """The roles, as GraphQL names them."""
 
-    USER = strawberry.enum_value(scopes.USER, description=scopes.ROLES[scopes.USER])
-    ADMIN = strawberry.enum_value(scopes.ADMIN, description=scopes.ROLES[scopes.ADMIN])
+    USER = described(scopes.USER, scopes.ROLES[scopes.USER])
+    ADMIN = described(scopes.ADMIN, scopes.ROLES[scopes.ADMIN])
 
 
 @strawberry.type(description="A person with an account.")
@@ -63,9 +64,7 @@ class User(relay.Node):
 class UsersQuery:
     """Looking people up."""
 
-    @strawberry.field(
-        permission_classes=[has_scope("users:read")], description="Every account, the newest first."
-    )
+    @strawberry.field(permission_classes=[has_scope("users:read")], description="Every account, the newest first.")
     async def users(
         self,
         info: Info,
@@ -128,7 +127,7 @@ class EnableUserResult:
     user: User = strawberry.field(description="The person, enabled.")
 
 
-_ADMINISTERS = [IsHuman, has_scope("users:write"), IsRecent(_RECENT)]
+_ADMINISTERS: list[type[Guard]] = [IsHuman, has_scope("users:write"), IsRecent(_RECENT)]
 
 
 @strawberry.type
@@ -136,7 +135,7 @@ class UsersMutation:
     """Administering people. Each counts from the person's next request on."""
 
     @strawberry.mutation(
-        permission_classes=_ADMINISTERS,
+        permission_classes=[*_ADMINISTERS],
         description="Give a person these roles and no others. CONFLICT if nobody would be left to administer.",
     )
     async def set_user_roles(self, info: Info, input: SetUserRolesInput) -> SetUserRolesResult | None:  # noqa: A002
@@ -146,14 +145,14 @@ class UsersMutation:
         return SetUserRolesResult(user=User.of(row))
 
     @strawberry.mutation(
-        permission_classes=_ADMINISTERS,
+        permission_classes=[*_ADMINISTERS],
         description="Shut a person out and end their sessions. CONFLICT if nobody would be left to administer.",
     )
     async def disable_user(self, info: Info, input: DisableUserInput) -> DisableUserResult | None:  # noqa: A002
         row = await info.context.auth.users.disable(info.context.viewer, id_within(input.id, "User"))
         return DisableUserResult(user=User.of(row))
 
-    @strawberry.mutation(permission_classes=_ADMINISTERS, description="Let a disabled person log in again.")
+    @strawberry.mutation(permission_classes=[*_ADMINISTERS], description="Let a disabled person log in again.")
     async def enable_user(self, info: Info, input: EnableUserInput) -> EnableUserResult | None:  # noqa: A002
         row = await info.context.auth.users.enable(info.context.viewer, id_within(input.id, "User"))
         return EnableUserResult(user=User.of(row))

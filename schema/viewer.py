@@ -10,6 +10,7 @@ from strawberry import relay
 from auth.identity import Identity, IdentityKind
 from schema.connections import AFTER, FIRST, USUAL_PAGE, Connection, connect
 from schema.context import Info
+from schema.enums import described
 from schema.guards import IsAuthenticated, has_scope
 from schema.sessions import Session
 from schema.users import User
@@ -19,8 +20,8 @@ from schema.users import User
 class ViewerKind(Enum):
     """The kinds of identity that a viewer can be."""
 
-    USER = strawberry.enum_value(IdentityKind.USER.value, description="A person.")
-    SERVICE = strawberry.enum_value(IdentityKind.SERVICE.value, description="A program with an account of its own.")
+    USER = described(IdentityKind.USER.value, "A person.")
+    SERVICE = described(IdentityKind.SERVICE.value, "A program with an account of its own.")
 
 
 @strawberry.type(description="Whoever calls. Everything that is theirs hangs here.")
@@ -32,9 +33,7 @@ class Viewer(relay.Node):
     kind: ViewerKind = strawberry.field(description="What sort of caller it is.")
     scopes: list[str] = strawberry.field(description="What the caller may do at this moment.")
 
-    @strawberry.field(
-        permission_classes=[has_scope("profile:read")], description="The person, when the caller is one."
-    )
+    @strawberry.field(permission_classes=[has_scope("profile:read")], description="The person, when the caller is one.")
     async def user(self, info: Info) -> User | None:
         row = await info.context.auth.users.find(self.identity, self.id)
         return None if row is None else User.of(row)

@@ -1,4 +1,4 @@
-"""Instants at the store's door: aware datetimes outside, whole seconds since 1970 (RFC 7519's NumericDate) in a column."""
+"""Instants at the store's door: aware datetimes outside, whole seconds since 1970 in a column."""
 
 from datetime import UTC, datetime
 

@@ -141,7 +141,7 @@ _CHANGES_OF_SECOND_NAME = {
 
 @contextmanager
 def _fenced(connection: Connection, namespace: Namespace) -> Iterator[None]:
-    """Let a domain's migrations write to its own tables only; SQLite's authorizer sees every statement's real target."""
+    """Let a domain's migrations write to its own tables only; SQLite's authorizer sees what each really touches."""
     if namespace.name == CORE.name:
         yield
         return

@@ -61,7 +61,9 @@ class _Connection:
     """A connection that speaks statements; its caller sees to it that one task at a time does."""
 
     def __init__(self, path: Path, patience: timedelta, *, read_only: bool) -> None:
-        self.raw = sqlite3.connect(path, timeout=patience.total_seconds(), isolation_level=None, check_same_thread=False)
+        self.raw = sqlite3.connect(
+            path, timeout=patience.total_seconds(), isolation_level=None, check_same_thread=False
+        )
         self.raw.execute("PRAGMA foreign_keys = ON")
         self.raw.execute("PRAGMA journal_mode = WAL")
         self.raw.execute("PRAGMA synchronous = FULL")
@@ -86,7 +88,7 @@ class _Connection:
 
 
 class SQLiteDatabase:
-    """A SQLite file that is migrated already, open for this process. Keeps the contract of `store.database.Database`."""
+    """A SQLite file that is migrated already, open for this process; keeps the contract of `Database`."""
 
     def __init__(self, path: Path, *, patience: timedelta = timedelta(seconds=2)) -> None:
         """Open the file; `patience` is how long a write waits for its turn before it is UNAVAILABLE.

@@ -1,7 +1,7 @@
 """The core's tables. Alembic makes them (store/migrations); a test compares what it made with what stands here.
 
-Ids are UUIDv7 in their canonical text, so their order is the order of creation and a keyset over them needs no further
-column. Instants are whole seconds. Secrets are kept as digests only. A domain's tables are its own: see store/migrate.py.
+Ids are UUIDv7 in their canonical text: their order is the order of creation, and a keyset over them needs no further
+column. Instants are whole seconds. Secrets are kept as digests only. A domain's tables are its own: store/migrate.py.
 """
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, LargeBinary, MetaData, String, Table, Text

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import Select, and_, bindparam, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy import BindParameter, Select, and_, bindparam, delete, func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from store.database import Reader, Row, Transaction
@@ -29,8 +30,10 @@ class UserRow:
         return f"UserRow(id={self.id!r})"
 
 
+# The separator is a literal column, for which the signature has no room: as a string it would be rendered only when
+# the statement is executed by SQLAlchemy, and it never is.
 ROLES_OF_USER = (
-    select(func.aggregate_strings(user_roles.c.role, literal_column("' '")))
+    select(func.aggregate_strings(user_roles.c.role, cast("str", literal_column("' '"))))
     .where(user_roles.c.user_id == users.c.id)
     .correlate(users)
     .scalar_subquery()
@@ -90,7 +93,8 @@ def _page(*, after: bool, search: bool) -> Statement:
     if after:
         query = query.where(users.c.id < bindparam("after"))
     if search:
-        low, high = bindparam("search_from"), bindparam("search_below")
+        low: BindParameter[str] = bindparam("search_from")
+        high: BindParameter[str] = bindparam("search_below")
         query = query.where(
             or_(
                 and_(users.c.email_key >= low, users.c.email_key < high),

@@ -1,0 +1,149 @@
+"""The HTTP edge: what a request may look like, and what every answer carries."""
+
+from typing import Any
+
+import pytest
+
+import web.health
+from tests.house import ORIGIN, Client, House, OpenHouse
+
+GOOD = {"query": "{ __typename }"}
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status"),
+    [
+        (b'{"query": "{ __typename }"}', "text/plain", 415),
+        (b'{"query": "{ __typename }"}', "application/x-www-form-urlencoded", 415),
+        (b'{"query": "{ __typename }"}', "multipart/form-data; boundary=x", 415),
+        (b'{"query": "{ __typename }"}', "application/json; charset=utf-16", 415),
+        (b'{"query": "{ __typename }"}', "text/plain; a=application/json", 415),
+        (b'{"query": "{ __typename }"}', "application/jsonp", 415),
+        (b'{"query": "{ __typename }"}', "", 415),
+        (b"", "application/json", 400),
+        (b"{", "application/json", 400),
+        (b"1", "application/json", 400),
+        (b"null", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b'[{"query": "{ __typename }"}]', "application/json", 400),
+        (b"[" * 100_000, "application/json", 400),
+        (b'{"query": "\xff"}', "application/json", 400),
+        (b'{"query": "\\ud800"}', "application/json", 400),
+        (b'{"query": 1}', "application/json", 400),
+        (b'{"query": "{ __typename }", "variables": []}', "application/json", 400),
+        (b'{"query": "{ __typename }", "variables": "{}"}', "application/json", 400),
+        (b'{"query": "{ __typename }", "operationName": 1}', "application/json", 400),
+        (b'{"query": "{ __typename }", "extensions": []}', "application/json", 400),
+        (b'{"query": "{ __typename }", "operationName": "Missing"}', "application/json", 400),
+        (b'{"query": "' + b"x" * 131_072 + b'"}', "application/json", 413),
+    ],
+)
+async def test_a_request_that_is_not_graphql_over_http_is_refused(
+    nobody: Client, content: bytes, content_type: str, status: int
+) -> None:
+    answer = await nobody.post("/graphql", content=content, headers={"content-type": content_type})
+    assert answer.status_code == status
+    (error,) = answer.json()["errors"]
+    assert error["extensions"]["code"] == "BAD_REQUEST"
+    assert error["extensions"]["requestId"] == answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=utf-8"]
+)
+async def test_json_in_utf_8_is_taken_in_any_spelling(nobody: Client, content_type: str) -> None:
+    answer = await nobody.post(
+        "/graphql", content=b'{"query":"{ __typename }"}', headers={"content-type": content_type}
+    )
+    assert answer.json() == {"data": {"__typename": "Query"}}
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
+async def test_operations_are_sent_by_post_alone(nobody: Client, method: str) -> None:
+    answer = await nobody.request(method, "/graphql?query={__typename}", headers={"accept": "application/json"})
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, POST"
+
+
+async def test_a_browser_gets_graphiql(nobody: Client) -> None:
+    page = await nobody.get("/graphql", headers={"accept": "text/html,application/xhtml+xml"})
+    assert page.status_code == 200
+    assert "Watchword" in page.text
+    assert page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    scripts = next(part for part in policy.split("; ") if part.startswith("script-src"))
+    assert scripts == "script-src 'self'"
+    assert "http" not in policy
+
+
+async def test_the_root_leads_to_graphiql(nobody: Client) -> None:
+    answer = await nobody.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/graphql")
+
+
+async def test_the_files_of_the_bundle_are_kept_for_ever_and_there_are_no_others(nobody: Client) -> None:
+    page = await nobody.get("/graphql", headers={"accept": "text/html"})
+    script = page.text.partition('src="')[2].partition('"')[0]
+    answer = await nobody.get(script)
+    assert answer.status_code == 200
+    assert "immutable" in answer.headers["cache-control"]
+    for path in ("/static/../routes.py", "/static/%2e%2e/routes.py", "/static/nothing.js", "/static/"):
+        assert (await nobody.get(path)).status_code in {404, 405}
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/healthz", "/readyz", "/", "/nothing", "/graphql/"])
+async def test_every_answer_carries_the_security_headers(nobody: Client, path: str) -> None:
+    headers = (await nobody.get(path)).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "strict-transport-security" not in headers
+    assert "server" not in headers
+
+
+async def test_on_https_browsers_are_kept_on_https(open_house: OpenHouse) -> None:
+    house = await open_house(public_url="https://id.example.org", secret_key="k" * 40, password_memory_kib=7168)
+    assert "max-age=63072000" in (await house.client().get("/healthz")).headers["strict-transport-security"]
+
+
+async def test_no_cache_keeps_an_answer(house: House) -> None:
+    ada = await house.person("ada")
+    for answer in (await house.client().log_in(ada.email), await ada.ask("{ viewer { id } }"), await ada.ask("{")):
+        assert answer.response.headers["cache-control"] == "no-store"
+
+
+async def test_a_request_cannot_choose_its_own_id(nobody: Client) -> None:
+    answer = await nobody.post("/graphql", json=GOOD, headers={"x-request-id": "forged\nline"})
+    assert "forged" not in answer.headers["x-request-id"]
+
+
+async def test_what_nobody_caught_is_a_coded_answer_too(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_scope: Any) -> None:
+        raise ZeroDivisionError("the text of the defect")
+
+    monkeypatch.setattr(web.health, "runtime_of", broken)
+    answer = await house.client().get("/readyz")
+    assert answer.status_code == 500
+    assert answer.json()["errors"][0]["extensions"]["code"] == "INTERNAL"
+    assert "defect" not in answer.text
+
+
+async def test_a_websocket_is_not_accepted(house: House) -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "websocket",
+        "path": "/graphql",
+        "headers": [(b"origin", ORIGIN.encode())],
+        "query_string": b"",
+        "subprotocols": ["graphql-transport-ws", "graphql-ws"],
+    }
+    await house(scope, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]
