@@ -37,13 +37,11 @@ class Refusal(Exception):  # noqa: N818 - it is an answer
         *,
         required: Iterable[str] = (),
         granted: Iterable[str] = (),
-        retry_after: timedelta | None = None,
     ) -> None:
         super().__init__(reason.value)
         self.reason = reason
         self.required = tuple(sorted(required))
         self.granted = tuple(sorted(granted))
-        self.retry_after = retry_after
 
 
 class Unauthenticated(Refusal):

@@ -68,10 +68,11 @@ class Users:
         return user
 
     async def find(self, identity: Identity, user_id: str) -> UserRow | None:
-        """Return a person the caller may see: themselves, or anybody with `users:read`."""
-        if user_id != identity.subject and "users:read" not in identity.scopes:
+        """Return a person the caller may see: themselves with `profile:read`, anybody with `users:read`."""
+        wanted = {"users:read", "profile:read"} if user_id == identity.subject else {"users:read"}
+        if identity.scopes.isdisjoint(wanted) or not is_id(user_id):
             return None
-        return await store.users.find(self._database, user_id) if is_id(user_id) else None
+        return await store.users.find(self._database, user_id)
 
     async def page(self, identity: Identity, *, limit: int, after: str | None, search: str | None) -> list[UserRow]:
         """Return the people the caller may see, the newest first, whose address or name begins with `search`."""

@@ -107,5 +107,5 @@ async def test_administering_wants_a_recent_login(open_house: OpenHouse) -> None
 @pytest.mark.parametrize("act", [DISABLE, ENABLE, SET_ROLES])
 async def test_somebody_who_is_not_there_is_not_found(grace: Person, act: str) -> None:
     nobodys_id = "VXNlcjowMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDA="
-    details = {"roles": []} if act is SET_ROLES else {}
+    details: dict[str, object] = {"roles": []} if act is SET_ROLES else {}
     assert (await grace.ask(act, {"input": {"id": nobodys_id, **details}})).code == "NOT_FOUND"

@@ -53,18 +53,16 @@ class ResponseCookies:
             self._set(self._names.session, secret.reveal(), grant.session_expires_at)
 
     def take_away(self) -> None:
-        """Make the browser forget both, whatever this response said of them before."""
-        kept = [value for value in self._headers.getlist("set-cookie") if not self._is_ours(value)]
-        del self._headers["set-cookie"]
-        for value in kept:
-            self._headers.append("set-cookie", value)
+        """Make the browser forget both."""
         for name in (self._names.access, self._names.session):
             self._set(name, "", datetime.fromtimestamp(0, UTC))
 
-    def _is_ours(self, header: str) -> bool:
-        return header.partition("=")[0] in (self._names.access, self._names.session)
-
     def _set(self, name: str, value: str, expires_at: datetime) -> None:
+        # Whatever this response said of the cookie before, such as a renewal on the way in, is no longer so.
+        others = [header for header in self._headers.getlist("set-cookie") if header.partition("=")[0] != name]
+        del self._headers["set-cookie"]
+        for header in others:
+            self._headers.append("set-cookie", header)
         cookie: Morsel[str] = Morsel()
         cookie.set(name, value, value)
         cookie["path"] = "/"
