@@ -11,22 +11,22 @@ import doctor as doctors
 from auth import scopes
 from auth.faults import InputRefused
 from auth.sealing import SealBroken
-from schema import DomainRefused, UnguardedField, build_schema
-from server import load_domains, namespaces, open_services, prepare_database
+from installation import Installation, assemble
+from schema import DomainRefused, UnguardedField
 from server import serve as serve_until_stopped
-from settings import Settings, WrongSettings, load_settings
-from store import StoreUnavailable, migrate
+from settings import WrongSettings
+from store import StoreUnavailable
 from store.migrate import MigrationRefused
 from store.users import UserRow
 
 
-def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Hand a command its settings, and turn what an operator can mend into a sentence and exit status 1."""
+def _on_the_installation(command: Callable[..., None]) -> Callable[..., None]:
+    """Hand a command its installation, and turn what an operator can mend into a sentence and exit status 1."""
 
     @wraps(command)
     def run(*arguments: object, **named: object) -> None:
         try:
-            command(load_settings(), *arguments, **named)
+            command(assemble(), *arguments, **named)
         except WrongSettings as wrong:
             lines = "\n".join(f"  {fault}" for fault in wrong.faults)
             raise click.ClickException(f"these settings are wrong:\n{lines}") from wrong
@@ -43,17 +43,17 @@ def main() -> None:
 
 
 @main.command()
-@_with_settings
-def serve(settings: Settings) -> None:
+@_on_the_installation
+def serve(installation: Installation) -> None:
     """Serve the API until told to stop."""
-    serve_until_stopped(settings)
+    serve_until_stopped(installation)
 
 
 @main.command("migrate")
-@_with_settings
-def migrate_command(settings: Settings) -> None:
+@_on_the_installation
+def migrate_command(installation: Installation) -> None:
     """Bring the database up to date: the core's tables, then each domain's."""
-    applied = migrate.upgrade(settings.database_file, namespaces(load_domains(settings)))
+    applied = installation.migrate()
     for behind in applied:
         click.echo(f"{behind.namespace}: {behind.at or 'nothing'} -> {behind.head}")
     if not applied:
@@ -61,10 +61,10 @@ def migrate_command(settings: Settings) -> None:
 
 
 @main.command()
-@_with_settings
-def doctor(settings: Settings) -> None:
+@_on_the_installation
+def doctor(installation: Installation) -> None:
     """Look for what is wrong with this installation, and say how to mend it."""
-    findings = doctors.examine(settings)
+    findings = doctors.examine(installation)
     for finding in findings:
         click.echo(str(finding))
     if any(not finding.is_good for finding in findings):
@@ -81,9 +81,9 @@ def users() -> None:
 @click.option("--name", "display_name", required=True, help="What to call them.")
 @click.option("--role", "roles", multiple=True, type=click.Choice(list(scopes.ROLES)), help="May be given twice.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
-@_with_settings
+@_on_the_installation
 def users_create(
-    settings: Settings, email: str, display_name: str, roles: tuple[str, ...], password_stdin: bool
+    installation: Installation, email: str, display_name: str, roles: tuple[str, ...], password_stdin: bool
 ) -> None:
     """Make an account, an administrator's too."""
     # Never an option: it would stand in the shell's history and in the list of processes.
@@ -92,8 +92,10 @@ def users_create(
         if password_stdin
         else click.prompt("Password", hide_input=True, confirmation_prompt=True)
     )
-    prepare_database(settings, load_domains(settings))
-    user = asyncio.run(_create(settings, email, password, display_name, frozenset(roles) or frozenset({scopes.USER})))
+    installation.prepare_database()
+    user = asyncio.run(
+        _create(installation, email, password, display_name, frozenset(roles) or frozenset({scopes.USER}))
+    )
     click.echo(f"{user.email} has an account with the roles: {', '.join(sorted(user.roles))}")
 
 
@@ -103,15 +105,16 @@ def schema() -> None:
 
 
 @schema.command("print")
-@_with_settings
-def schema_print(settings: Settings) -> None:
+@_on_the_installation
+def schema_print(installation: Installation) -> None:
     """Print the SDL, with a directive on every guarded field; it is the access matrix."""
-    click.echo(build_schema(load_domains(settings)).schema.as_str())
+    click.echo(installation.built.schema.as_str())
 
 
-async def _create(settings: Settings, email: str, password: str, display_name: str, roles: frozenset[str]) -> UserRow:
-    rights = build_schema(load_domains(settings)).rights
-    async with open_services(settings, rights) as auth:
+async def _create(
+    installation: Installation, email: str, password: str, display_name: str, roles: frozenset[str]
+) -> UserRow:
+    async with installation.open_auth() as auth:
         return await auth.users.create(
             email=email, password=password, display_name=display_name, roles=roles | {scopes.USER}
         )

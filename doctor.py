@@ -7,15 +7,13 @@ from importlib.metadata import packages_distributions
 
 import store.signing_keys
 from auth.sealing import SealBroken, Sealer
-from server import load_domains, namespaces, secret_keys
-from settings import Settings
-from store import migrate
+from installation import Installation
 from store.sqlite import SQLiteDatabase
 from web.routes import STATIC
 
 # The names that this application puts on Python's path. PyPI has packages that own some of them too, and pip
 # overwrites silently.
-OWN_MODULES = ("auth", "schema", "store", "web", "server", "cli", "doctor", "settings")
+OWN_MODULES = ("auth", "schema", "store", "web", "server", "cli", "doctor", "installation", "settings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +35,12 @@ class Finding:
         return line if self.remedy is None else f"{line}\n      -> {self.remedy}"
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Look at everything, changing nothing. Raises `DomainRefused` and `StoreUnavailable`."""
+def examine(installation: Installation) -> list[Finding]:
+    """Look at everything, changing nothing. Raises `StoreUnavailable`."""
     return [
-        Finding("settings", f"read; people reach it at {settings.public_url}"),
-        *_modes(settings),
-        *_database(settings),
+        Finding("settings", f"read; people reach it at {installation.settings.public_url}"),
+        *_modes(installation),
+        *_database(installation),
         *_front_end(),
         *module_owners(packages_distributions()),
     ]
@@ -59,7 +57,8 @@ def module_owners(distributions: Mapping[str, list[str]]) -> Iterator[Finding]:
         yield Finding("modules", "each name has one owner")
 
 
-def _modes(settings: Settings) -> Iterator[Finding]:
+def _modes(installation: Installation) -> Iterator[Finding]:
+    settings = installation.settings
     for path in (settings.data_dir / "secret_key", settings.database_file):
         if path.exists():
             mode = path.stat().st_mode & 0o777
@@ -67,27 +66,30 @@ def _modes(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"mode of {path}", f"{mode:04o}", remedy)
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
-    if not settings.database_file.exists():
+def _database(installation: Installation) -> Iterator[Finding]:
+    if not installation.settings.database_file.exists():
         yield Finding("database", "not made yet; the first start makes it")
         return
-    behind = migrate.pending(settings.database_file, namespaces(load_domains(settings)))
+    behind = installation.pending_migrations()
     for pending in behind:
         remedy = "watchword migrate"
         yield Finding("migrations", f"{pending.namespace} is at {pending.at or 'nothing'}, not {pending.head}", remedy)
     if not behind:
         yield Finding("migrations", "up to date")
-        yield asyncio.run(_keys(settings))
+        yield asyncio.run(_keys(installation))
 
 
-async def _keys(settings: Settings) -> Finding:
+async def _keys(installation: Installation) -> Finding:
+    settings = installation.settings
     database = SQLiteDatabase(settings.database_file, patience=settings.database_timeout)
     try:
         rows = await store.signing_keys.load_all(database)
     finally:
         await database.close()
-    sealer = Sealer(secret_keys(settings))
+    if rows and not settings.secret_key and not (settings.data_dir / "secret_key").exists():
+        return Finding("secret key", "gone from the data folder", "put it back: the signing keys are sealed under it")
     try:
+        sealer = Sealer(installation.secret_keys())
         for row in rows:
             sealer.open(row.sealed_private_jwk)
     except SealBroken as broken:

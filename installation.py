@@ -1,0 +1,115 @@
+"""An installation: its settings, the domains they name, and the schema they amount to, with nothing opened yet."""
+
+import importlib
+import os
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from auth import Auth, open_auth
+from auth.clock import Clock
+from auth.policy import HashingCost, Policy
+from auth.secret import Secret
+from schema import Built, Domain, DomainRefused, build_schema
+from settings import SHORTEST_SECRET_KEY, Settings, WrongSettings, load_settings
+from store import StoreUnavailable, migrate
+from store.migrate import Namespace, Pending
+from store.sqlite import SQLiteDatabase
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What is the same for the server and for every command of the operator's."""
+
+    settings: Settings
+    domains: tuple[Domain[Any], ...]
+    built: Built
+
+    def migrate(self) -> list[Pending]:
+        """Bring the database up to date; return what was behind. Raises `MigrationRefused`, `StoreUnavailable`."""
+        return migrate.upgrade(self.settings.database_file, self._namespaces())
+
+    def pending_migrations(self) -> list[Pending]:
+        """Return what of the database is behind, touching nothing. Raises `StoreUnavailable`."""
+        return migrate.pending(self.settings.database_file, self._namespaces())
+
+    def prepare_database(self) -> None:
+        """Migrate or, where that is left to the operator, raise `StoreUnavailable` if the database is behind."""
+        if self.settings.migrate_on_start:
+            self.migrate()
+        elif behind := self.pending_migrations():
+            raise StoreUnavailable(f"the database is behind in {behind[0].namespace!r}: run `watchword migrate`")
+
+    @asynccontextmanager
+    async def open_auth(self, clock: Clock | None = None) -> AsyncIterator[Auth]:
+        """Open the database and everything of `auth` over it, and close both.
+
+        Raises `StoreUnavailable`, and `SealBroken` when the secret key is not the one the database was made with.
+        """
+        settings = self.settings
+        policy = Policy(
+            issuer=settings.public_url,
+            access_token_lifetime=settings.access_token_lifetime,
+            session_idle_timeout=settings.session_idle_timeout,
+            session_lifetime=settings.session_lifetime,
+            hashing=HashingCost(settings.password_memory_kib, settings.password_iterations, settings.password_threads),
+        )
+        database = SQLiteDatabase(settings.database_file, patience=settings.database_timeout)
+        try:
+            auth = await open_auth(database, policy, self.built.rights, self.secret_keys(), clock)
+            try:
+                yield auth
+            finally:
+                auth.close()
+        finally:
+            await database.close()
+
+    def secret_keys(self) -> list[Secret]:
+        """Return the secret keys; in development, where none is set, the one kept in the data folder."""
+        if self.settings.secret_key:
+            return [Secret(key.get_secret_value()) for key in self.settings.secret_key]
+        return [_kept_secret(self.settings.data_dir / "secret_key")]
+
+    def _namespaces(self) -> list[Namespace]:
+        return [Namespace(domain.name, domain.migrations) for domain in self.domains if domain.migrations is not None]
+
+
+def assemble(settings: Settings | None = None, domains: Sequence[Domain[Any]] = ()) -> Installation:
+    """Put the settings, these domains and those that `WATCHWORD_DOMAINS` names together.
+
+    Raises `WrongSettings`, `DomainRefused` and `UnguardedField`; the database is not touched.
+    """
+    settings = settings or load_settings()
+    all_domains = (*domains, *(_load_domain(name) for name in settings.domains))
+    return Installation(settings, all_domains, build_schema(all_domains))
+
+
+def _kept_secret(path: Path) -> Secret:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor, fresh = tempfile.mkstemp(dir=path.parent)  # made with mode 0600
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+        # A link appears whole or not at all: of two processes that start together, one makes it and both read it.
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+        Path(fresh).unlink()
+    secret = Secret(path.read_text().strip())
+    if len(secret.reveal()) < SHORTEST_SECRET_KEY:
+        raise WrongSettings([f"{path}: holds no secret key; put back the one that the database was made with"])
+    return secret
+
+
+def _load_domain(name: str) -> Domain[Any]:
+    module_name, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise DomainRefused(f"WATCHWORD_DOMAINS names {name!r}, which cannot be imported: {error}") from error
+    if not isinstance(found, Domain):
+        raise DomainRefused(f"WATCHWORD_DOMAINS names {name!r}, which is not a Domain")
+    return found
