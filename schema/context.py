@@ -78,12 +78,12 @@ class Context:
 
     @property
     def identity_if_good(self) -> Identity:
-        """Who calls, for public fields that may be called with a credential gone bad: then it is nobody."""
-        match self._answer:
-            case Admission(identity):
-                return identity
-            case _:
-                return ANONYMOUS
+        """Who calls, for public fields that may be called with a credential gone bad: then it is nobody.
+
+        Raises `StoreUnavailable`: not to know who calls is no reason to take them for nobody, or a logout would say
+        that it was done while the session lived on.
+        """
+        return ANONYMOUS if isinstance(self._answer, Unauthenticated) else self.identity
 
     @property
     def viewer(self) -> Identity:

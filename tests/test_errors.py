@@ -114,6 +114,9 @@ async def test_a_database_that_is_closed_is_unavailable_and_logs_nobody_out(open
     answer = await ada.ask("{ viewer { id } }")
     assert answer.code == "UNAVAILABLE"
     assert not answer.response.headers.get_list("set-cookie")
+    logout = await ada.ask("mutation { logout { sessionEnded } }")
+    assert logout.code == "UNAVAILABLE"
+    assert not logout.response.headers.get_list("set-cookie")
     login = await house.client().log_in(ada.email)
     assert login.code == "UNAVAILABLE"
     assert (await ada.client.get("/readyz")).status_code == 503
