@@ -8,7 +8,7 @@ from auth.identity import Identity
 from auth.labels import read_email
 from auth.passwords import Passwords
 from auth.sessions import Device, Sessions, StartedSession
-from store import Database
+from store import Database, Transaction
 from store.users import UserRow
 
 
@@ -35,15 +35,22 @@ class Login:
         fresh_hash = await self._passwords.rehash(password) if self._passwords.is_outdated(user.password_hash) else None
         async with self._database.transaction() as tx:
             now = await store.users.find(tx, user.id)
-            if now is None or now.disabled_at is not None or now.password_hash != user.password_hash:
+            if now is None or now.disabled_at is not None:
                 return None
-            if fresh_hash is not None:
-                await store.users.set_password(
-                    tx, user.id, expected=user.password_hash, new=fresh_hash, changed_at=user.password_changed_at
-                )
-            if replacing is not None and replacing.session_id is not None:
-                await store.sessions.revoke(tx, replacing.session_id, self._clock.now())
-            return await self._sessions.start(tx, user.id, ("pwd",), device)
+            if now.password_hash == user.password_hash:
+                if fresh_hash is not None:
+                    await self._renew_hash(tx, user, fresh_hash)
+                if replacing is not None and replacing.session_id is not None:
+                    await store.sessions.revoke(tx, replacing.session_id, self._clock.now())
+                return await self._sessions.start(tx, user.id, ("pwd",), device)
+        # Since it was verified, the hash was replaced: by a change of password, or by another login that renewed it.
+        return await self.log_in(email, password, device, replacing=replacing)
+
+    async def _renew_hash(self, tx: Transaction, user: UserRow, fresh_hash: str) -> None:
+        # The password is what it was: only its hash has today's parameters.
+        await store.users.set_password(
+            tx, user.id, expected=user.password_hash, new=fresh_hash, changed_at=user.password_changed_at
+        )
 
     async def _find(self, email: str) -> UserRow | None:
         try:

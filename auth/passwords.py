@@ -79,12 +79,13 @@ class Passwords:
         if self._under_way >= _LONGEST_QUEUE:
             raise Overloaded(_RETRY_AFTER)
         self._under_way += 1
-        future = asyncio.get_running_loop().run_in_executor(self._threads, function)
-        # Counted down when the work ends, not when its caller goes away: hanging up must not free a place in the line.
-        future.add_done_callback(self._count_down)
-        return await future
+        loop, work = asyncio.get_running_loop(), self._threads.submit(function)
+        # Counted down when the work has ended or was taken out of the line, and not when its caller goes away: who
+        # hangs up on a hash that is being computed must not make room for another.
+        work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._count_down))
+        return await asyncio.wrap_future(work)
 
-    def _count_down(self, _future: asyncio.Future[Result]) -> None:
+    def _count_down(self) -> None:
         self._under_way -= 1
 
 

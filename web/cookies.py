@@ -29,7 +29,9 @@ class CookieNames:
         found: dict[str, str] = {}
         for header in headers:
             for pair in header.split(";"):
-                name, _, value = pair.strip().partition("=")
+                # RFC 6265 knows two blanks. Python's strip knows thirty, and behind one of the others a browser sees
+                # no `__Host-`: a sibling domain may set such a cookie.
+                name, _, value = pair.strip(" \t").partition("=")
                 if name in (self.access, self.session):
                     if name in found:
                         raise CookieRepeated(name)
