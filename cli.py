@@ -16,7 +16,7 @@ from schema import DomainRefused, UnguardedField
 from server import serve as serve_until_stopped
 from settings import WrongSettings
 from store import StoreUnavailable
-from store.migrate import MigrationRefused
+from store.fence import MigrationRefused
 from store.users import UserRow
 
 

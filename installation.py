@@ -17,7 +17,8 @@ from auth.secret import Secret
 from schema import Built, Domain, DomainRefused, build_schema
 from settings import SHORTEST_SECRET_KEY, Settings, WrongSettings, load_settings
 from store import StoreUnavailable, migrate
-from store.migrate import Namespace, Pending
+from store.migrate import Pending
+from store.namespaces import Namespace
 from store.sqlite import SQLiteDatabase
 
 

@@ -37,6 +37,13 @@ class WrongSettings(Exception):  # noqa: N818 - it is a finding about the instal
         self.faults = faults
 
 
+def _seconds(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+
+
 def _listed(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
@@ -55,15 +62,15 @@ class Settings(BaseSettings):
     public_url: str = ""
     data_dir: Path = Path("var")
     database_url: str = ""
-    database_timeout: timedelta = timedelta(seconds=2)
+    database_timeout: Duration = Field(default=timedelta(seconds=2), gt=timedelta(0), le=timedelta(minutes=1))
     migrate_on_start: bool = True
     secret_key: Annotated[list[SecretStr], NoDecode, BeforeValidator(_listed)] = []
     domains: Annotated[list[str], NoDecode, BeforeValidator(_listed)] = []
-    access_token_lifetime: timedelta = Field(
+    access_token_lifetime: Duration = Field(
         default=timedelta(minutes=5), ge=timedelta(minutes=1), le=timedelta(hours=1)
     )
-    session_idle_timeout: timedelta = Field(default=timedelta(days=30), ge=timedelta(minutes=10))
-    session_lifetime: timedelta = Field(default=timedelta(days=90), ge=timedelta(minutes=10), le=timedelta(days=366))
+    session_idle_timeout: Duration = Field(default=timedelta(days=30), ge=timedelta(minutes=10))
+    session_lifetime: Duration = Field(default=timedelta(days=90), ge=timedelta(minutes=10), le=timedelta(days=366))
     password_memory_kib: int = Field(default=19456, ge=8, le=1_048_576)
     password_iterations: int = Field(default=2, ge=1, le=100)
     password_threads: int = Field(default=2, ge=1, le=64)
@@ -156,6 +163,9 @@ class Settings(BaseSettings):
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings, arguments counting before the environment. Raises `WrongSettings` with every fault."""
     faults = [f"{name}: there is no such setting" for name in _unknown(os.environ)]
+    if (file := os.environ.get(CONFIG_FILE)) and not Path(file).is_file():
+        # Read as if it were empty, a production server would start as one in development.
+        faults.append(f"{CONFIG_FILE}: there is no file {file}")
     try:
         settings = Settings(**overrides)
     except ValidationError as error:

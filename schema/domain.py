@@ -9,11 +9,13 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from auth import Auth
-from auth.scopes import ROLES, is_scope
+from auth.scopes import CORE_SCOPES, ROLES, is_scope
 from schema.context import Info
+from store.namespaces import is_reserved
 
 Service = TypeVar("Service")
 
+_CORE_RESOURCES = frozenset(scope.partition(":")[0] for scope in CORE_SCOPES)
 _NAME = re.compile(r"[a-z][a-z0-9]*")
 
 
@@ -44,6 +46,8 @@ class Domain(Generic[Service]):
         """Raise `DomainRefused` for a name, a scope or a grant that is not the domain's to give."""
         if _NAME.fullmatch(self.name) is None:
             raise DomainRefused(f"a domain's name is one lower-case word, not {self.name!r}")
+        if is_reserved(self.name) or self.name in _CORE_RESOURCES:
+            raise DomainRefused(f"a domain cannot be called {self.name!r}: the core's own tables or scopes begin so")
         for scope, sentence in self.scopes.items():
             if not is_scope(scope) or not scope.startswith(f"{self.name}:"):
                 raise DomainRefused(f"the domain {self.name!r} declares the scope {scope!r}; its own are {self.name}:…")

@@ -104,7 +104,7 @@ def _is_about_input(error: GraphQLError) -> bool:
 # It writes "…non string value: 5", "…, found: {…}", "…? Found: {…}", "Expected Name, found String 'hunter2'.", and
 # "Value 'hunter2' does not exist in 'TokenDelivery' enum."
 _REPEATED_VALUE = re.compile(
-    r"(?s)(, found: |[.?] Found: |(?<=value): |(?<=GlobalID): |, found (Block)?String ['\"]).*$"
+    r"(?s)([,;] found: |[.?] Found: |(?<=value): |(?<=GlobalID): |, found (Block)?String ['\"]).*$"
     r"|(?<=^Value) '.*'(?= does)"
 )
 

@@ -4,7 +4,6 @@ A namespace has a folder of Alembic revisions and a version table; a domain's ta
 While a domain's migrations run, the database itself refuses whatever would touch a table that is not the domain's.
 """
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,28 +18,11 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from store.database import StoreUnavailable
+from store.fence import fenced
+from store.namespaces import CORE, Namespace
+from store.sqlite_faults import unavailable_when_sick
 
 _HERE = Path(__file__).parent / "migrations"
-
-
-class MigrationRefused(Exception):  # noqa: N818 - it is a decision, not a failure
-    """A domain's migration wanted what is not its own; nothing of its namespace was applied."""
-
-
-@dataclass(frozen=True, slots=True)
-class Namespace:
-    """A line of revisions: the core's is called `core`, a domain's bears the domain's name."""
-
-    name: str
-    folder: Path
-
-    @property
-    def version_table(self) -> str:
-        """The table that says how far this namespace has come."""
-        return "alembic_version" if self.name == CORE.name else f"alembic_version_{self.name}"
-
-
-CORE = Namespace("core", _HERE / "versions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +40,17 @@ def upgrade(path: Path, domains: Sequence[Namespace] = ()) -> list[Pending]:
     Processes that start together wait for each other: the first migrates, the others find nothing left to do.
     Raises `MigrationRefused` for a domain that leaves its namespace, and `StoreUnavailable`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.touch(mode=0o600, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(f"the database file cannot be made: {error}") from error
     applied: list[Pending] = []
     for namespace in (CORE, *domains):
         with _transaction(path) as connection:
             behind = _pending(connection, namespace)
             if behind is not None:
-                with _fenced(connection, namespace):
+                with fenced(connection, namespace):
                     command.upgrade(_config(connection, namespace), "head")
                 applied.append(behind)
     return applied
@@ -83,11 +68,19 @@ def pending(path: Path, domains: Sequence[Namespace] = ()) -> list[Pending]:
 def _pending(connection: Connection, namespace: Namespace) -> Pending | None:
     migrations = MigrationContext.configure(connection, opts={"version_table": namespace.version_table})
     at, head = migrations.get_current_revision(), _head(namespace)
+    if at is not None and at not in {script.revision for script in _scripts(namespace).walk_revisions()}:
+        raise StoreUnavailable(
+            f"the database is newer than this version of Watchword: it is at the revision {at!r} of {namespace.name!r}"
+        )
     return None if at == head else Pending(namespace.name, at, head)
 
 
 def _head(namespace: Namespace) -> str | None:
-    return ScriptDirectory(str(_HERE), version_locations=[str(namespace.folder)]).get_current_head()
+    return _scripts(namespace).get_current_head()
+
+
+def _scripts(namespace: Namespace) -> ScriptDirectory:
+    return ScriptDirectory(str(_HERE), version_locations=[str(namespace.folder)])
 
 
 def _config(connection: Connection, namespace: Namespace) -> Config:
@@ -115,67 +108,7 @@ def _transaction(path: Path) -> Iterator[Connection]:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     try:
-        with engine.begin() as connection:
+        with unavailable_when_sick(), engine.begin() as connection:
             yield connection
-    except sqlite3.Error as error:
-        raise StoreUnavailable(f"the database cannot be migrated: {error}") from error
     finally:
         engine.dispose()
-
-
-_WRITES = {
-    sqlite3.SQLITE_INSERT,
-    sqlite3.SQLITE_UPDATE,
-    sqlite3.SQLITE_DELETE,
-    sqlite3.SQLITE_CREATE_TABLE,
-    sqlite3.SQLITE_DROP_TABLE,
-}
-_CHANGES_OF_SECOND_NAME = {
-    sqlite3.SQLITE_ALTER_TABLE,
-    sqlite3.SQLITE_CREATE_INDEX,
-    sqlite3.SQLITE_DROP_INDEX,
-    sqlite3.SQLITE_CREATE_TRIGGER,
-    sqlite3.SQLITE_DROP_TRIGGER,
-}
-
-
-@contextmanager
-def _fenced(connection: Connection, namespace: Namespace) -> Iterator[None]:
-    """Let a domain's migrations write to its own tables only; SQLite's authorizer sees what each really touches."""
-    if namespace.name == CORE.name:
-        yield
-        return
-    refused: list[str] = []
-
-    def authorize(action: int, first: str | None, second: str | None, _database: str | None, _by: str | None) -> int:
-        if action in _WRITES:
-            table = first
-        elif action in _CHANGES_OF_SECOND_NAME:
-            table = second
-        else:
-            return sqlite3.SQLITE_OK
-        if table is None or _is_own(table, namespace):
-            return sqlite3.SQLITE_OK
-        refused.append(table)
-        return sqlite3.SQLITE_DENY
-
-    raw: Any = connection.connection.dbapi_connection
-    raw.set_authorizer(authorize)
-    try:
-        yield
-    except Exception as error:
-        if refused:
-            raise MigrationRefused(
-                f"a migration of the domain {namespace.name!r} ({namespace.folder}) touches the table {refused[0]!r}; "
-                f"its own tables are those named {namespace.name}_*"
-            ) from error
-        raise
-    finally:
-        raw.set_authorizer(None)
-
-
-def _is_own(table: str, namespace: Namespace) -> bool:
-    return (
-        table.startswith((f"{namespace.name}_", "sqlite_", f"_alembic_tmp_{namespace.name}_"))
-        or table == namespace.version_table
-    )

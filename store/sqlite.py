@@ -7,9 +7,9 @@ another process, and COMMIT, which waits for the disk; its statements hold the l
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 
 from store.database import Row, StoreUnavailable
+from store.sqlite_faults import unavailable_when_sick
 from store.statements import Statement
 
 _DIALECT = sqlite_dialect(paramstyle="qmark")
@@ -24,37 +25,6 @@ _DIALECT = sqlite_dialect(paramstyle="qmark")
 # A reader in WAL mode is only ever held up while another process recovers the log after a crash. The wait is inline, so
 # every request of this process pays for it: raise it and one sick file stalls the whole server.
 _READ_PATIENCE = timedelta(milliseconds=50)
-
-_STATES_OF_THE_WORLD = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_NOTADB,
-    }
-)
-
-
-@contextmanager
-def _unavailable_when_sick() -> Iterator[None]:
-    """Tell a sick database (StoreUnavailable) from a wrong statement, which stays the error that it is."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is None:
-            # Raised by the module, not by SQLite: the connection is closed. A wrong statement has a code.
-            if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
-                raise StoreUnavailable("the database is closed") from error
-            raise
-        if code & 0xFF in _STATES_OF_THE_WORLD:
-            raise StoreUnavailable(f"SQLite answered {error.sqlite_errorname}") from error
-        raise
 
 
 class _Connection:
@@ -72,18 +42,18 @@ class _Connection:
 
     async def one(self, statement: Statement, /, **values: Any) -> Row | None:
         compiled = statement.compiled(_DIALECT)
-        with _unavailable_when_sick():
+        with unavailable_when_sick():
             row: Row | None = self.raw.execute(compiled.sql, compiled.arguments(values)).fetchone()
             return row
 
     async def all(self, statement: Statement, /, **values: Any) -> list[Row]:
         compiled = statement.compiled(_DIALECT)
-        with _unavailable_when_sick():
+        with unavailable_when_sick():
             return self.raw.execute(compiled.sql, compiled.arguments(values)).fetchall()
 
     async def run(self, statement: Statement, /, **values: Any) -> int:
         compiled = statement.compiled(_DIALECT)
-        with _unavailable_when_sick():
+        with unavailable_when_sick():
             return self.raw.execute(compiled.sql, compiled.arguments(values)).rowcount
 
 
@@ -99,7 +69,7 @@ class SQLiteDatabase:
             raise StoreUnavailable(f"there is no database file {path}")
         self._path = path
         self._patience = patience
-        with _unavailable_when_sick():
+        with unavailable_when_sick():
             self._writer = _Connection(path, patience, read_only=False)
             self._reader = _Connection(path, _READ_PATIENCE, read_only=True)
         self._inode = path.stat().st_ino
@@ -129,7 +99,7 @@ class SQLiteDatabase:
     async def ping(self) -> None:
         """Keep the contract of `Database.ping`."""
         self._require_file()
-        with _unavailable_when_sick():
+        with unavailable_when_sick():
             self._reader.raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
     async def close(self) -> None:
@@ -160,7 +130,7 @@ class SQLiteDatabase:
 
     async def _in_thread(self, sql: str) -> None:
         """Run what may wait in the writer's thread, to its end even if the caller is cancelled meanwhile."""
-        with _unavailable_when_sick():
+        with unavailable_when_sick():
             await _to_the_end(self._thread, lambda: self._writer.raw.execute(sql))
 
 
