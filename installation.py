@@ -109,7 +109,7 @@ def _load_domain(name: str) -> Domain[Any]:
     module_name, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError) as error:
         raise DomainRefused(f"WATCHWORD_DOMAINS names {name!r}, which cannot be imported: {error}") from error
     if not isinstance(found, Domain):
         raise DomainRefused(f"WATCHWORD_DOMAINS names {name!r}, which is not a Domain")

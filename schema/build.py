@@ -7,8 +7,10 @@ from typing import Any
 
 import strawberry
 from graphql import GraphQLSchema
+from strawberry.exceptions import DuplicatedTypeName
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types.base import StrawberryObjectDefinition
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.base import StrawberryObjectDefinition, has_object_definition
 from strawberry.types.field import StrawberryField
 
 from auth.scopes import Rights, rights
@@ -63,9 +65,16 @@ def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
         for part in types:
             for field in _fields(part):
                 _require_guard(root, field, part)
-                _require_known_scopes(field, part, all_rights)
-    schema = _assemble(parts, [type_ for domain in domains for type_ in domain.types])
-    _print_guards(schema._schema)  # noqa: SLF001 - Strawberry has no public name for the schema it built
+    try:
+        schema = _assemble(parts, [type_ for domain in domains for type_ in domain.types])
+    except DuplicatedTypeName as error:
+        both = " and ".join(
+            f"{type_.__module__}.{type_.__qualname__}" for type_ in (error.first_cls, error.second_cls) if type_
+        )
+        raise DomainRefused(f"{error.message}: {both}") from error
+    for type_name, field in _all_fields(schema._schema):  # noqa: SLF001 - it has no public name in Strawberry
+        _require_known_scopes(type_name, field, all_rights)
+        _print_guards(field)
     return Built(schema, all_rights)
 
 
@@ -95,8 +104,12 @@ def _root(name: str, parts: dict[str, list[type]]) -> type:
 def _parts_of(domains: Sequence[Domain[Any]], root: str) -> Iterator[type]:
     for domain in domains:
         part = {"Query": domain.query, "Mutation": domain.mutation, "Subscription": domain.subscription}[root]
-        if part is not None:
-            yield part
+        if part is None:
+            continue
+        if not has_object_definition(part):
+            where = f"{part.__module__}.{part.__qualname__}"
+            raise DomainRefused(f"the {root} of the domain {domain.name!r}, {where}, is not a @strawberry.type")
+        yield part
 
 
 def _rights_with(domains: Sequence[Domain[Any]]) -> Rights:
@@ -134,24 +147,27 @@ def _require_guard(root: str, field: StrawberryField, part: type) -> None:
         )
 
 
-def _require_known_scopes(field: StrawberryField, part: type, all_rights: Rights) -> None:
+def _require_known_scopes(type_name: str, field: StrawberryField, all_rights: Rights) -> None:
     for guard in _guards(field):
         if guard.required_scope is not None and guard.required_scope not in all_rights.sentences:
             raise DomainRefused(
-                f"{_graphql_name(field)} of {_where(field, part)} wants the scope {guard.required_scope!r}, "
-                "which no domain declares: nobody could ever call it"
+                f"{type_name}.{_graphql_name(field)} of {_where(field)} wants the scope {guard.required_scope!r}, "
+                "which nobody declares: no one could ever call it"
             )
 
 
-def _print_guards(schema: GraphQLSchema) -> None:
-    """Give every guarded field the directives of its guards, so that the SDL is the access matrix."""
+def _print_guards(field: StrawberryField) -> None:
+    """Give a field the directives of its guards, so that the SDL is the access matrix."""
+    missing = [guard.directive for guard in _guards(field) if guard.directive not in field.directives]
+    field.directives = [*field.directives, *missing]
+
+
+def _all_fields(schema: GraphQLSchema) -> Iterator[tuple[str, StrawberryField]]:
     for kind in schema.type_map.values():
         for field in getattr(kind, "fields", {}).values():
-            definition = field.extensions.get("strawberry-definition")
+            definition = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
             if isinstance(definition, StrawberryField):
-                for guard in _guards(definition):
-                    if guard.directive not in definition.directives:
-                        definition.directives = [*definition.directives, guard.directive]
+                yield kind.name, definition
 
 
 def _guards(field: StrawberryField) -> list[type[Guard]]:
@@ -171,6 +187,6 @@ def _where_named(name: str, part: type) -> str:
     return next(_where(field, part) for field in _fields(part) if _graphql_name(field) == name)
 
 
-def _where(field: StrawberryField, part: type) -> str:
+def _where(field: StrawberryField, part: type | None = None) -> str:
     origin = field.origin or part
-    return f"{origin.__module__}.{origin.__qualname__}"
+    return f"{origin.__module__}.{origin.__qualname__}" if origin else "?"

@@ -1,5 +1,8 @@
 """`node`: anything with an id, found again by it, if the caller may see it."""
 
+from inspect import isawaitable
+from typing import Any
+
 import strawberry
 from strawberry import relay
 from strawberry.relay.types import GlobalIDValueError
@@ -22,8 +25,8 @@ class NodeQuery:
             kind = id.resolve_type(info)
         except GlobalIDValueError:
             return None
-        nodes = kind.resolve_nodes(info=info, node_ids=[id.node_id])
-        found: list[relay.Node | None] = list(await nodes)  # type: ignore[misc]
+        nodes: Any = kind.resolve_nodes(info=info, node_ids=[id.node_id])
+        found: list[relay.Node | None] = list(await nodes if isawaitable(nodes) else nodes)
         return found[0]
 
 
