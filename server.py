@@ -2,9 +2,10 @@
 
 import asyncio
 import gc
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -49,10 +50,7 @@ def serve(installation: Installation) -> None:
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     configure_logs(as_json=as_json, level=settings.log_level)
     installation.prepare_database()
-    if (token := asyncio.run(_issue_setup_token(installation))) is not None:
-        # To the terminal, and not into the log.
-        print(_WELCOME.format(url=settings.public_url, token=token.reveal()), flush=True)  # noqa: T201
-    uvicorn.run(
+    config = uvicorn.Config(
         _application(installation),
         host=settings.host,
         port=settings.port,
@@ -63,6 +61,18 @@ def serve(installation: Installation) -> None:
         ws="none",
         timeout_graceful_shutdown=_GRACE,
     )
+    # The port is taken first: a second server that finds it taken must not replace the first one's setup token.
+    sockets = [config.bind_socket()]
+    if (token := asyncio.run(_issue_setup_token(installation))) is not None:
+        # To the terminal, and not into the log.
+        print(_WELCOME.format(url=settings.public_url, token=token.reveal()), flush=True)  # noqa: T201
+    # uvicorn ends in good order and then raises the signal anew, whose default would report that as a crash.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets)
+    if not server.started:
+        sys.exit(1)
 
 
 def main() -> None:

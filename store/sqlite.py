@@ -7,6 +7,7 @@ another process, and COMMIT, which waits for the disk; its statements hold the l
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -25,6 +26,9 @@ _DIALECT = sqlite_dialect(paramstyle="qmark")
 # A reader in WAL mode is only ever held up while another process recovers the log after a crash. The wait is inline, so
 # every request of this process pays for it: raise it and one sick file stalls the whole server.
 _READ_PATIENCE = timedelta(milliseconds=50)
+
+# How long reads may go on from a file that was deleted, or replaced by a backup.
+_LOOK_EVERY = timedelta(seconds=1)
 
 
 class _Connection:
@@ -76,8 +80,17 @@ class SQLiteDatabase:
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="watchword-sqlite")
         self._closed = False
-        self.one = self._reader.one
-        self.all = self._reader.all
+        self._look_again = 0.0
+
+    async def one(self, statement: Statement, /, **values: Any) -> Row | None:
+        """Keep the contract of `Reader.one`."""
+        self._look_at_file()
+        return await self._reader.one(statement, **values)
+
+    async def all(self, statement: Statement, /, **values: Any) -> list[Row]:
+        """Keep the contract of `Reader.all`."""
+        self._look_at_file()
+        return await self._reader.all(statement, **values)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[_Connection]:
@@ -117,6 +130,13 @@ class SQLiteDatabase:
                 await self._turn.acquire()
         except TimeoutError as error:
             raise StoreUnavailable("the write lock was not to be had in time") from error
+
+    def _look_at_file(self) -> None:
+        # For a read once a second is enough: a look costs half of what the read does.
+        now = time.monotonic()
+        if now >= self._look_again:
+            self._require_file()
+            self._look_again = now + _LOOK_EVERY.total_seconds()
 
     def _require_file(self) -> None:
         # SQLite goes on writing to a file that was deleted or replaced under it, and acknowledges what nobody will

@@ -1,0 +1,37 @@
+"""Lines of migrations: the core's, and one for each domain, whose tables bear its name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from store.tables import metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A line of revisions: the core's is called `core`, a domain's bears the domain's name."""
+
+    name: str
+    folder: Path
+
+    @property
+    def version_table(self) -> str:
+        """The table that says how far this namespace has come."""
+        return "alembic_version" if self.name == "core" else f"alembic_version_{self.name}"
+
+
+CORE = Namespace("core", Path(__file__).parent / "migrations" / "versions")
+
+CORE_TABLES = frozenset({*metadata.tables, CORE.version_table})
+
+
+def is_reserved(name: str) -> bool:
+    """Say whether a namespace of this name would lay claim to tables of the core's, or of SQLite's or Alembic's."""
+    return name in {CORE.name, "sqlite", "alembic"} or any(table.startswith(f"{name}_") for table in CORE_TABLES)
+
+
+def is_own(table: str, namespace: Namespace) -> bool:
+    """Say whether a table is the namespace's to change."""
+    return table not in CORE_TABLES and (
+        table.startswith((f"{namespace.name}_", "sqlite_", f"_alembic_tmp_{namespace.name}_"))
+        or table == namespace.version_table
+    )
