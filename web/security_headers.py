@@ -1,6 +1,6 @@
 """Headers that every response carries, so that a page of ours can do no more than it has to."""
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # For pages: scripts, workers and connections from our own origin and nowhere else. Styles may be inline, because
@@ -20,6 +20,7 @@ _ALWAYS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "x-frame-options": "DENY",
 }
+_HTTPS_ONLY = {"strict-transport-security": "max-age=63072000; includeSubDomains"}
 
 
 class SecurityHeaders:
@@ -27,9 +28,9 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp, *, https: bool) -> None:
         self._app = app
-        self._headers = {**_ALWAYS}
-        if https:
-            self._headers["strict-transport-security"] = "max-age=63072000; includeSubDomains"
+        always = {**_ALWAYS, **(_HTTPS_ONLY if https else {})}
+        self._for_pages = _encoded({**always, "content-security-policy": _PAGE_POLICY})
+        self._for_data = _encoded({**always, "content-security-policy": _DATA_POLICY})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and add the headers to its response."""
@@ -39,11 +40,12 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                is_data = headers.get("content-type", "").startswith("application/json")
-                headers["content-security-policy"] = _DATA_POLICY if is_data else _PAGE_POLICY
-                for name, value in self._headers.items():
-                    headers[name] = value
+                is_data = Headers(raw=message["headers"]).get("content-type", "").startswith("application/json")
+                message["headers"] = [*message["headers"], *(self._for_data if is_data else self._for_pages)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
