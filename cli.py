@@ -17,7 +17,18 @@ from server import serve as serve_until_stopped
 from settings import WrongSettings
 from store import StoreUnavailable
 from store.fence import MigrationRefused
+from store.migrate import MigrationFailed
 from store.users import UserRow
+
+_MENDABLE = (
+    DomainRefused,
+    UnguardedField,
+    MigrationRefused,
+    MigrationFailed,
+    StoreUnavailable,
+    SealBroken,
+    InputRefused,
+)
 
 
 def _on_the_installation(command: Callable[..., None]) -> Callable[..., None]:
@@ -30,7 +41,7 @@ def _on_the_installation(command: Callable[..., None]) -> Callable[..., None]:
         except WrongSettings as wrong:
             lines = "\n".join(f"  {fault}" for fault in wrong.faults)
             raise click.ClickException(f"these settings are wrong:\n{lines}") from wrong
-        except (DomainRefused, UnguardedField, MigrationRefused, StoreUnavailable, SealBroken, InputRefused) as refused:
+        except _MENDABLE as refused:
             raise click.ClickException(str(refused)) from refused
 
     return run

@@ -3,29 +3,37 @@
 It knows nothing of HTTP and holds no SQL. What a domain's developer needs is here by name.
 """
 
+from auth.refusals import Forbidden, NotFound
 from schema.build import Built, UnguardedField, build_schema
-from schema.connections import Connection, connect
+from schema.connections import AFTER, FIRST, USUAL_PAGE, Connection, connect
 from schema.context import Context, Info
 from schema.domain import Domain, DomainRefused
 from schema.errors import BadInput
 from schema.guards import Guard, IsAuthenticated, IsHuman, IsRecent, Public, has_role, has_scope
+from schema.node import id_within
 
 __all__ = [
+    "AFTER",
+    "FIRST",
+    "USUAL_PAGE",
     "BadInput",
     "Built",
     "Connection",
     "Context",
     "Domain",
     "DomainRefused",
+    "Forbidden",
     "Guard",
     "Info",
     "IsAuthenticated",
     "IsHuman",
     "IsRecent",
+    "NotFound",
     "Public",
     "UnguardedField",
     "build_schema",
     "connect",
     "has_role",
     "has_scope",
+    "id_within",
 ]

@@ -44,6 +44,10 @@ class Domain(Generic[Service]):
 
     def __post_init__(self) -> None:
         """Raise `DomainRefused` for a name, a scope or a grant that is not the domain's to give."""
+        # Read more than once, so that a generator would be empty the second time.
+        object.__setattr__(self, "types", tuple(self.types))
+        kept = {role: given if isinstance(given, str) else tuple(given) for role, given in self.grants.items()}
+        object.__setattr__(self, "grants", MappingProxyType(kept))
         if _NAME.fullmatch(self.name) is None:
             raise DomainRefused(f"a domain's name is one lower-case word, not {self.name!r}")
         if is_reserved(self.name) or self.name in _CORE_RESOURCES:
@@ -54,12 +58,16 @@ class Domain(Generic[Service]):
             if not sentence.strip():
                 raise DomainRefused(f"the scope {scope!r} has no sentence that says what it allows")
         for role, granted in self.grants.items():
+            if isinstance(granted, str):
+                raise DomainRefused(f"the domain {self.name!r} grants the text {granted!r}; it takes a list of scopes")
             if role not in ROLES:
                 raise DomainRefused(f"the domain {self.name!r} grants to a role {role!r}; there are {', '.join(ROLES)}")
             if strange := set(granted) - set(self.scopes):
                 raise DomainRefused(f"the domain {self.name!r} grants what it does not declare: {sorted(strange)}")
 
     def of(self, info: Info) -> Service:
-        """Return the domain's service, in a resolver."""
+        """Return the domain's service, in a resolver. Raises LookupError for a domain without a lifespan."""
+        if self.name not in info.context.services:
+            raise LookupError(f"the domain {self.name!r} has no lifespan, and so no service")
         service: Any = info.context.services[self.name]
         return service  # type: ignore[no-any-return]

@@ -82,6 +82,12 @@ class Guard(BasePermission):
     directive: ClassVar[object]
     required_scope: ClassVar[str | None] = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Raise TypeError for a guard that says nothing in the SDL."""
+        super().__init_subclass__(**options)
+        if not hasattr(cls, "directive"):
+            raise TypeError(f"the guard {cls.__module__}.{cls.__qualname__} has no directive to print in the SDL")
+
     def check(self, context: Context) -> None:
         """Return if the caller may pass. Raises `Unauthenticated`, `Forbidden`, or `StoreUnavailable`."""
         raise NotImplementedError

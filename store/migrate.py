@@ -14,15 +14,19 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from store.database import StoreUnavailable
-from store.fence import fenced
+from store.fence import MigrationRefused, fenced
 from store.namespaces import CORE, Namespace
 from store.sqlite_faults import unavailable_when_sick
 
 _HERE = Path(__file__).parent / "migrations"
+
+
+class MigrationFailed(Exception):  # noqa: N818 - the operator reads its sentence
+    """A migration that did not run to its end; nothing of its namespace was applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ def upgrade(path: Path, domains: Sequence[Namespace] = ()) -> list[Pending]:
     """Bring a SQLite file, made if need be with mode 0600, up to date; return what was behind.
 
     Processes that start together wait for each other: the first migrates, the others find nothing left to do.
-    Raises `MigrationRefused` for a domain that leaves its namespace, and `StoreUnavailable`.
+    Raises `MigrationRefused` for a domain that leaves its namespace, `MigrationFailed`, and `StoreUnavailable`.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -47,11 +51,10 @@ def upgrade(path: Path, domains: Sequence[Namespace] = ()) -> list[Pending]:
         raise StoreUnavailable(f"the database file cannot be made: {error}") from error
     applied: list[Pending] = []
     for namespace in (CORE, *domains):
-        with _transaction(path) as connection:
+        with _connection(path, writing=True) as connection:
             behind = _pending(connection, namespace)
             if behind is not None:
-                with fenced(connection, namespace):
-                    command.upgrade(_config(connection, namespace), "head")
+                _apply(connection, namespace)
                 applied.append(behind)
     return applied
 
@@ -60,9 +63,22 @@ def pending(path: Path, domains: Sequence[Namespace] = ()) -> list[Pending]:
     """Return the namespaces that are behind, touching nothing. Raises `StoreUnavailable`."""
     if not path.is_file():
         return [Pending(namespace.name, None, _head(namespace)) for namespace in (CORE, *domains)]
-    with _transaction(path) as connection:
+    with _connection(path, writing=False) as connection:
         found = [_pending(connection, namespace) for namespace in (CORE, *domains)]
         return [behind for behind in found if behind is not None]
+
+
+def _apply(connection: Connection, namespace: Namespace) -> None:
+    try:
+        with fenced(connection, namespace):
+            command.upgrade(_config(connection, namespace), "head")
+    except (MigrationRefused, StoreUnavailable):
+        raise
+    except Exception as error:
+        raise MigrationFailed(f"a migration of {namespace.name!r} ({namespace.folder}) failed: {error}") from error
+    if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+        # They are not enforced while tables are rebuilt, so they are looked at once that is done.
+        raise MigrationFailed(f"a migration of {namespace.name!r} left a row that refers to one that is not there")
 
 
 def _pending(connection: Connection, namespace: Namespace) -> Pending | None:
@@ -76,36 +92,47 @@ def _pending(connection: Connection, namespace: Namespace) -> Pending | None:
 
 
 def _head(namespace: Namespace) -> str | None:
-    return _scripts(namespace).get_current_head()
+    heads = _scripts(namespace).get_heads()
+    if len(heads) > 1:
+        raise MigrationRefused(f"the migrations of {namespace.name!r} ({namespace.folder}) branch: {', '.join(heads)}")
+    return heads[0] if heads else None
 
 
 def _scripts(namespace: Namespace) -> ScriptDirectory:
+    if not namespace.folder.is_dir():
+        raise MigrationRefused(f"there is no folder {namespace.folder} with the migrations of {namespace.name!r}")
     return ScriptDirectory(str(_HERE), version_locations=[str(namespace.folder)])
+
+
+def _literal(path: Path) -> str:
+    return str(path).replace("%", "%%")  # which the options would otherwise interpolate
 
 
 def _config(connection: Connection, namespace: Namespace) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_HERE))
+    config.set_main_option("script_location", _literal(_HERE))
     config.set_main_option("path_separator", "newline")
-    config.set_main_option("version_locations", str(namespace.folder))
+    config.set_main_option("version_locations", _literal(namespace.folder))
     config.attributes["connection"] = connection
     config.attributes["version_table"] = namespace.version_table
     return config
 
 
 @contextmanager
-def _transaction(path: Path) -> Iterator[Connection]:
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": 30})
+def _connection(path: Path, *, writing: bool) -> Iterator[Connection]:
+    engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")
     def _leave_transactions_to_us(raw: Any, _record: Any) -> None:
         # The driver's own habit of committing before DDL would leave half a migration behind.
         raw.isolation_level = None
-        raw.execute("PRAGMA journal_mode = WAL")
+        if writing:
+            raw.execute("PRAGMA journal_mode = WAL")
 
     @event.listens_for(engine, "begin")
-    def _take_the_write_lock(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    def _begin(connection: Connection) -> None:
+        # With the write lock from the start, processes that come up together migrate one after the other.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     try:
         with unavailable_when_sick(), engine.begin() as connection:

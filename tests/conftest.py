@@ -1,6 +1,5 @@
 """The personas and the houses they call at. `ada` is a user, `grace` an administrator, `nobody` has no credential."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,13 +8,6 @@ from typing import Any
 import pytest
 
 from tests.house import Client, House, OpenHouse, Person
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("WATCHWORD_") and not name.startswith("WATCHWORD_TEST_"):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")
