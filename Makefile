@@ -53,6 +53,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
+	@echo 'Installing what pyproject.toml asks for; this takes a minute, once.'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt -r requirements/build.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
@@ -62,6 +63,6 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@touch $@
 
 web/static/.built: $(shell find dashboard -type f -not -path '*/node_modules/*') | $(VENV)/bin/python
-	cd dashboard && ../scripts/with_node npm ci --no-audit --no-fund --loglevel=error
+	cd dashboard && ../scripts/with_node npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
 	cd dashboard && ../scripts/with_node npm run build --silent
 	@touch $@

@@ -98,11 +98,7 @@ def users_create(
 ) -> None:
     """Make an account, an administrator's too."""
     # Never an option: it would stand in the shell's history and in the list of processes.
-    password = (
-        sys.stdin.readline().rstrip("\r\n")
-        if password_stdin
-        else click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    )
+    password = _piped() if password_stdin else click.prompt("Password", hide_input=True, confirmation_prompt=True)
     installation.prepare_database()
     user = asyncio.run(
         _create(installation, email, password, display_name, frozenset(roles) or frozenset({scopes.USER}))
@@ -120,6 +116,13 @@ def schema() -> None:
 def schema_print(installation: Installation) -> None:
     """Print the SDL, with a directive on every guarded field; it is the access matrix."""
     click.echo(installation.built.schema.as_str())
+
+
+def _piped() -> str:
+    try:
+        return sys.stdin.readline().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise click.ClickException("the password is not text in UTF-8") from error
 
 
 async def _create(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import packages_distributions
 
 import store.signing_keys
+from auth.key_ring import open_key
 from auth.sealing import SealBroken, Sealer
 from installation import Installation
 from store.sqlite import SQLiteDatabase
@@ -86,12 +87,14 @@ async def _keys(installation: Installation) -> Finding:
         rows = await store.signing_keys.load_all(database)
     finally:
         await database.close()
-    if rows and not settings.secret_key and not (settings.data_dir / "secret_key").exists():
+    if not rows:
+        return Finding("signing keys", "none yet; the first start makes one")
+    if not settings.secret_key and not (settings.data_dir / "secret_key").exists():
         return Finding("secret key", "gone from the data folder", "put it back: the signing keys are sealed under it")
+    sealer = Sealer(installation.secret_keys())
     try:
-        sealer = Sealer(installation.secret_keys())
         for row in rows:
-            sealer.open(row.sealed_private_jwk)
+            open_key(row, sealer)
     except SealBroken as broken:
         return Finding("signing keys", str(broken), "set the WATCHWORD_SECRET_KEY that this database was made with")
     return Finding("signing keys", f"{len(rows)}, all of them open")

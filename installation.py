@@ -107,10 +107,18 @@ def _kept_secret(path: Path) -> Secret:
 
 def _load_domain(name: str) -> Domain[Any]:
     module_name, _, attribute = name.partition(":")
+    if module_name.startswith("."):
+        raise DomainRefused(f"WATCHWORD_DOMAINS names {name!r}: a module's whole name is wanted, not a relative one")
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, TypeError) as error:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # A module that is there and fails on the way shows its own traceback: that is its author's to read.
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
         raise DomainRefused(f"WATCHWORD_DOMAINS names {name!r}, which cannot be imported: {error}") from error
+    found = getattr(module, attribute, None)
+    if found is None:
+        raise DomainRefused(f"WATCHWORD_DOMAINS names {name!r}, but {module.__file__} has no {attribute!r}")
     if not isinstance(found, Domain):
         raise DomainRefused(f"WATCHWORD_DOMAINS names {name!r}, which is not a Domain")
     return found

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -16,7 +17,7 @@ from auth.clock import Clock
 from auth.secret import Secret
 from installation import Installation, assemble
 from schema import Domain
-from settings import Settings
+from settings import Settings, WrongSettings
 from web.logs import configure_logs
 from web.routes import build_app
 from web.state import RUNTIME, Runtime
@@ -45,7 +46,10 @@ def create_app(
 
 
 def serve(installation: Installation) -> None:
-    """Serve until told to stop; while there is no administrator, first print the token that makes one."""
+    """Serve until told to stop; while there is no administrator, first print the token that makes one.
+
+    Raises `WrongSettings` for an address that cannot be listened on, and whatever preparing the database raises.
+    """
     settings = installation.settings
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     configure_logs(as_json=as_json, level=settings.log_level)
@@ -62,7 +66,7 @@ def serve(installation: Installation) -> None:
         timeout_graceful_shutdown=_GRACE,
     )
     # The port is taken first: a second server that finds it taken must not replace the first one's setup token.
-    sockets = [config.bind_socket()]
+    sockets = [_bound(settings)]
     if (token := asyncio.run(_issue_setup_token(installation))) is not None:
         # To the terminal, and not into the log.
         print(_WELCOME.format(url=settings.public_url, token=token.reveal()), flush=True)  # noqa: T201
@@ -96,6 +100,19 @@ def _application(installation: Installation, clock: Clock | None = None) -> Star
             yield {RUNTIME: Runtime(auth, MappingProxyType(services))}
 
     return build_app(installation.built.schema, https=installation.settings.is_production, lifespan=lifespan)
+
+
+def _bound(settings: Settings) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise WrongSettings([f"WATCHWORD_PORT: {where} cannot be listened on: {error.strerror or error}"]) from error
+    return listening
 
 
 async def _issue_setup_token(installation: Installation) -> Secret | None:

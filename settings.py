@@ -5,6 +5,7 @@ counts), and all faults are reported at once. docs/settings.md has an entry for 
 """
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import ip_address
@@ -26,10 +27,17 @@ CONFIG_FILE = "WATCHWORD_CONFIG_FILE"
 _FOR_TESTS = "WATCHWORD_TEST_"
 
 SHORTEST_SECRET_KEY = 32
-_LEAST_MEMORY_KIB = 7168  # OWASP's least for argon2id, with five iterations
+
+# OWASP's pairs for argon2id with one thread, each as costly to crack as the others: memory in KiB, and iterations.
+_LEAST_COSTS = ((47104, 1), (19456, 2), (12288, 3), (9216, 4), (7168, 5))
+
+_USUAL_PORT = {"http": ":80", "https": ":443"}
+_ORIGIN = re.compile(
+    r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?/?", re.ASCII | re.IGNORECASE
+)
 
 
-class WrongSettings(Exception):  # noqa: N818 - it is a finding about the installation
+class WrongSettings(Exception):
     """The settings are wrong; `faults` has a line for each, by the setting's full name."""
 
     def __init__(self, faults: list[str]) -> None:
@@ -88,7 +96,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read arguments before the environment, and the environment before the file."""
         del dotenv_settings, file_secret_settings
-        file = os.environ.get(CONFIG_FILE)
+        file = _config_file()
         return (init_settings, env_settings, *([TomlConfigSettingsSource(settings_cls, Path(file))] if file else []))
 
     @property
@@ -105,19 +113,20 @@ class Settings(BaseSettings):
     @classmethod
     def _origin_only(cls, value: str, info: ValidationInfo) -> str:
         host, port = info.data.get("host", "127.0.0.1"), info.data.get("port", 8000)
-        value = value or f"http://{'localhost' if host in {'0.0.0.0', '::'} else _in_url(host)}:{port}"  # noqa: S104
-        read = urlsplit(value)
-        if read.scheme not in {"http", "https"} or not read.hostname or read.path.rstrip("/") or read.query:
+        value = (value or f"http://{'localhost' if host in {'0.0.0.0', '::'} else _in_url(host)}:{port}").strip()  # noqa: S104
+        # It stands in every token as `iss`, which verifiers compare letter by letter: so there is one spelling.
+        if _ORIGIN.fullmatch(value) is None:
             raise ValueError("must be a scheme and a host, like https://id.example.org")
-        if read.username is not None or read.fragment:
-            raise ValueError("must have no user name and no fragment")
-        insecure = read.scheme == "http" and not (_is_loopback(read.hostname) and _is_loopback(host))
+        read = urlsplit(value.rstrip("/").lower())
+        value = f"{read.scheme}://{read.netloc.removesuffix(_USUAL_PORT[read.scheme])}"
+        _ = read.port  # raises for a port that there cannot be
+        insecure = read.scheme == "http" and not (_is_loopback(read.hostname or "") and _is_loopback(host))
         if insecure and not info.data.get("allow_insecure_http"):
             raise ValueError(
                 "must begin with https:// beyond this machine, because cookies and passwords travel in it; "
                 "WATCHWORD_ALLOW_INSECURE_HTTP=true overrides this"
             )
-        return value.rstrip("/").lower()
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -152,18 +161,24 @@ class Settings(BaseSettings):
             raise ValueError("must not be shorter than WATCHWORD_SESSION_IDLE_TIMEOUT")
         return value
 
-    @field_validator("password_memory_kib")
+    @field_validator("password_iterations")
     @classmethod
     def _costly_in_production(cls, value: int, info: ValidationInfo) -> int:
-        if value < _LEAST_MEMORY_KIB and str(info.data.get("public_url", "")).startswith("https:"):
-            raise ValueError(f"must be at least {_LEAST_MEMORY_KIB} in production: less is cheap to crack")
+        memory = info.data.get("password_memory_kib", 0)
+        enough = any(memory >= least and value >= iterations for least, iterations in _LEAST_COSTS)
+        if not enough and str(info.data.get("public_url", "")).startswith("https:"):
+            pairs = ", ".join(f"{iterations} with {least}" for least, iterations in _LEAST_COSTS)
+            raise ValueError(
+                f"is too few for WATCHWORD_PASSWORD_MEMORY_KIB={memory} in production, where what is cheap to hash is "
+                f"cheap to crack; the least are {pairs}"
+            )
         return value
 
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings, arguments counting before the environment. Raises `WrongSettings` with every fault."""
     faults = [f"{name}: there is no such setting" for name in _unknown(os.environ)]
-    if (file := os.environ.get(CONFIG_FILE)) and not Path(file).is_file():
+    if (file := _config_file()) and not Path(file).is_file():
         # Read as if it were empty, a production server would start as one in development.
         faults.append(f"{CONFIG_FILE}: there is no file {file}")
     try:
@@ -176,6 +191,11 @@ def load_settings(**overrides: Any) -> Settings:
         if not faults:
             return settings
     raise WrongSettings(sorted(faults))
+
+
+def _config_file() -> str | None:
+    # In any case of letters, as the other settings are.
+    return next((value for name, value in os.environ.items() if name.upper() == CONFIG_FILE), None)
 
 
 def _unknown(environment: Mapping[str, str]) -> list[str]:

@@ -18,7 +18,7 @@ class Fault(Enum):
     SETUP_TOKEN_INVALID = "The setup token is not valid, was used, or has expired."  # noqa: S105
 
 
-class InputRefused(Exception):  # noqa: N818 - it is an answer
+class InputRefused(Exception):
     """An input with a fault, and advice for a better one; nothing was changed."""
 
     def __init__(self, fault: Fault, suggestions: Iterable[str] = ()) -> None:

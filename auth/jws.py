@@ -23,7 +23,7 @@ MAX_TOKEN_BYTES = 4096  # what a browser keeps in a cookie; ours take 600
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
-class JwsRefused(Exception):  # noqa: N818 - it is an answer, and its callers turn it into a reason
+class JwsRefused(Exception):
     """The text is not a JWS that this key signed with this algorithm. Which check failed is not told."""
 
 

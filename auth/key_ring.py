@@ -30,7 +30,7 @@ async def open_key_ring(database: Database, sealer: Sealer, clock: Clock) -> Key
         async with database.transaction() as tx:
             # Another process may have made one while this one waited for its turn.
             rows = await store.signing_keys.load_all(tx) or [await _make(tx, sealer, clock)]
-    return KeyRing([_open(row, sealer) for row in rows])
+    return KeyRing([open_key(row, sealer) for row in rows])
 
 
 async def _make(tx: Transaction, sealer: Sealer, clock: Clock) -> SigningKeyRow:
@@ -46,7 +46,8 @@ async def _make(tx: Transaction, sealer: Sealer, clock: Clock) -> SigningKeyRow:
     return row
 
 
-def _open(row: SigningKeyRow, sealer: Sealer) -> SigningKey:
+def open_key(row: SigningKeyRow, sealer: Sealer) -> SigningKey:
+    """Return the key of a row. Raises `SealBroken` for another secret key's seal, or another key's private half."""
     key = keys.from_private_jwk(sealer.open(row.sealed_private_jwk))
     if key.kid != row.kid:
         # Whoever can write rows, but lacks the secret key, may still exchange one sealed half for another.

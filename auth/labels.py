@@ -9,9 +9,15 @@ from auth.faults import Fault, InputRefused
 
 _LONGEST_NAME = 80
 
+# No name and no address needs more. Longer text is not looked at: to put n combining marks in order takes n² steps.
+_LONGEST_TEXT = 320
+
 # Cc control, Cf format (invisible, and able to turn the reading direction around), Cs surrogates, Co private, Cn none,
 # Zl and Zp line ends. They let one name pass for another, or break the line that it is written on.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+# Letters and marks to Unicode, and yet nothing to see: fillers of Hangul, the blank of Braille, the grapheme joiner.
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,8 @@ class Email:
 
 def read_email(text: str) -> Email:
     """Return an address in its normal form. Raises `InputRefused` with EMAIL_INVALID; asks no name server."""
+    if len(text) > _LONGEST_TEXT:
+        raise InputRefused(Fault.EMAIL_INVALID)
     try:
         read = validate_email(text.strip(), check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError as error:
@@ -42,7 +50,13 @@ def read_device_name(text: str) -> str:
 
 
 def _read_name(text: str, fault: Fault) -> str:
+    if len(text) > _LONGEST_TEXT:
+        raise InputRefused(fault)
     name = unicodedata.normalize("NFC", text.strip())
-    if not 0 < len(name) <= _LONGEST_NAME or any(unicodedata.category(letter) in _INVISIBLE for letter in name):
+    if not 0 < len(name) <= _LONGEST_NAME or any(_does_not_show(letter) for letter in name):
         raise InputRefused(fault)
     return name
+
+
+def _does_not_show(letter: str) -> bool:
+    return letter in _BLANK or unicodedata.category(letter) in _INVISIBLE

@@ -34,10 +34,10 @@ class Login:
             return None
         fresh_hash = await self._passwords.rehash(password) if self._passwords.is_outdated(user.password_hash) else None
         async with self._database.transaction() as tx:
-            now = await store.users.find(tx, user.id)
-            if now is None or now.disabled_at is not None:
+            current = await store.users.find(tx, user.id)
+            if current is None or current.disabled_at is not None:
                 return None
-            if now.password_hash == user.password_hash:
+            if current.password_hash == user.password_hash:
                 if fresh_hash is not None:
                     await self._renew_hash(tx, user, fresh_hash)
                 if replacing is not None and replacing.session_id is not None:

@@ -14,9 +14,10 @@ LONGEST = 128
 # zxcvbn's scale runs from 0 to 4; 3 is "safely unguessable: 10^8 guesses or more", beyond what throttled guessing does.
 _LEAST_SCORE = 3
 
-# The estimator's work grows with the cube of the length: 20 ms for 32 characters that spell words in many ways, 3 s for
-# 128, and it holds Python's lock all the while. So of a longer password its beginning and its end are looked at.
-_LOOKED_AT = 32
+# The estimator's work grows with the cube of the length: 40 ms for 20 characters that spell words in many ways, 3 s for
+# 128, and it holds Python's lock all the while. So of a longer password its beginning and its end are looked at; 20
+# characters are enough for a passphrase to be known as a good one.
+_LOOKED_AT = 20
 
 _SEPARATORS = str.maketrans("", "", string.punctuation + string.whitespace)
 
@@ -27,7 +28,7 @@ _LEAST_OF_ONES_OWN = 5
 def check_password(password: str, *, about_its_owner: tuple[str, ...]) -> None:
     """Return if the password may be chosen. Raises `InputRefused`.
 
-    What is known of its owner, such as name and address, counts as guessed. Takes up to 50 ms of CPU, so call it where
+    What is known of its owner, such as name and address, counts as guessed. Takes up to 80 ms of CPU, so call it where
     passwords are hashed and not on the event loop.
     """
     if len(password) < SHORTEST:

@@ -28,7 +28,7 @@ class Reason(Enum):
     LAST_ADMINISTRATOR = "The last enabled administrator can be neither disabled nor deprived of the role."
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer
+class Refusal(Exception):
     """An act that was refused. What a caller may branch on is in attributes, never only in the text."""
 
     def __init__(
@@ -52,11 +52,11 @@ class Forbidden(Refusal):
     """It is known who calls, and they may not: trying again will not help."""
 
 
-class NotFound(Exception):  # noqa: N818
+class NotFound(Exception):
     """What was named does not exist, or is not the caller's to see; which of the two is not told."""
 
 
-class Conflict(Exception):  # noqa: N818
+class Conflict(Exception):
     """The state of things does not allow it; the text says which."""
 
     def __init__(self, reason: Reason) -> None:
@@ -64,7 +64,7 @@ class Conflict(Exception):  # noqa: N818
         self.reason = reason
 
 
-class Overloaded(Exception):  # noqa: N818
+class Overloaded(Exception):
     """More work is waiting than can be done in good time; nothing was done."""
 
     def __init__(self, retry_after: timedelta) -> None:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from auth.secret import Secret
 
 
-class SealBroken(Exception):  # noqa: N818 - it is a finding about the installation
+class SealBroken(Exception):
     """What was sealed was sealed under none of the secret keys given, or was changed since."""
 
 

@@ -76,7 +76,7 @@ def verify_access_token(token: str, keys: Mapping[str, SigningKey], *, issuer: s
         not_before = _instant(claims, "nbf") if "nbf" in claims else issued_at
         if max(issued_at, not_before) > now + _CLOCK_SKEW or not timedelta(0) < expires_at - issued_at <= _LONGEST_LIFE:
             raise JwsRefused("times that we never write")
-        said = AccessClaims(
+        verified = AccessClaims(
             subject=_text(claims, "sub"),
             session_id=_text(claims, "sid"),
             scopes=frozenset(_text(claims, "scope").split()),
@@ -87,9 +87,9 @@ def verify_access_token(token: str, keys: Mapping[str, SigningKey], *, issuer: s
         )
     except JwsRefused as error:
         raise Unauthenticated(Reason.TOKEN_INVALID) from error
-    if said.expires_at <= now:
+    if verified.expires_at <= now:
         raise Unauthenticated(Reason.TOKEN_EXPIRED)
-    return said
+    return verified
 
 
 def _text(members: Mapping[str, Any], name: str) -> str:

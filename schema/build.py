@@ -40,7 +40,7 @@ _DESCRIPTIONS = {
 }
 
 
-class UnguardedField(Exception):  # noqa: N818 - it is a decision about a schema, made before anything is served
+class UnguardedField(Exception):
     """A root field without a permission class. Unguarded is a declaration: guard it with `Public` if you mean it."""
 
 
@@ -128,15 +128,16 @@ def _require_different_names(domains: Sequence[Domain[Any]]) -> None:
 
 
 def _require_no_shadow(root: str, types: Sequence[type]) -> None:
-    owners: dict[str, type] = {}
+    # By both names: fields of one GraphQL name shadow each other in the schema, and those of one Python name already
+    # where the parts are merged, without a word.
+    owners: dict[str, str] = {}
     for part in types:
         for field in _fields(part):
-            name = _graphql_name(field)
-            if name in owners:
-                raise DomainRefused(
-                    f"{root}.{name} of {_where(field, part)} shadows the one of {_where_named(name, owners[name])}"
-                )
-            owners[name] = part
+            names = {f"{root}.{_graphql_name(field)}", f"the resolver {field.python_name!r} of {root}"}
+            for name in names:
+                if name in owners:
+                    raise DomainRefused(f"{name} of {_where(field, part)} shadows the one of {owners[name]}")
+            owners.update(dict.fromkeys(names, _where(field, part)))
 
 
 def _require_guard(root: str, field: StrawberryField, part: type) -> None:
@@ -181,10 +182,6 @@ def _fields(part: type) -> list[StrawberryField]:
 
 def _graphql_name(field: StrawberryField) -> str:
     return StrawberryConfig().name_converter.from_field(field)
-
-
-def _where_named(name: str, part: type) -> str:
-    return next(_where(field, part) for field in _fields(part) if _graphql_name(field) == name)
 
 
 def _where(field: StrawberryField, part: type | None = None) -> str:

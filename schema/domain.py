@@ -19,7 +19,7 @@ _CORE_RESOURCES = frozenset(scope.partition(":")[0] for scope in CORE_SCOPES)
 _NAME = re.compile(r"[a-z][a-z0-9]*")
 
 
-class DomainRefused(Exception):  # noqa: N818 - it is a decision about a domain, made before anything is served
+class DomainRefused(Exception):
     """A domain that cannot be added; the message names it, and where to look."""
 
 
@@ -48,6 +48,7 @@ class Domain(Generic[Service]):
         object.__setattr__(self, "types", tuple(self.types))
         kept = {role: given if isinstance(given, str) else tuple(given) for role, given in self.grants.items()}
         object.__setattr__(self, "grants", MappingProxyType(kept))
+        object.__setattr__(self, "migrations", None if self.migrations is None else Path(self.migrations))
         if _NAME.fullmatch(self.name) is None:
             raise DomainRefused(f"a domain's name is one lower-case word, not {self.name!r}")
         if is_reserved(self.name) or self.name in _CORE_RESOURCES:

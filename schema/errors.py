@@ -33,7 +33,7 @@ class Code(Enum):
     INTERNAL = "A fault of ours; the request's id finds it in the log."
 
 
-class BadInput(Exception):  # noqa: N818 - it is an answer
+class BadInput(Exception):
     """An argument that is not accepted; the message says which and why, and never repeats its value."""
 
 

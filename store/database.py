@@ -13,7 +13,7 @@ from store.statements import Statement
 Row = Sequence[Any]
 
 
-class StoreUnavailable(Exception):  # noqa: N818 - it is a state of the world, reported as the code UNAVAILABLE
+class StoreUnavailable(Exception):
     """The database is locked, full, gone or closed; nothing of the interrupted transaction was kept."""
 
 

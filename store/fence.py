@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from store.namespaces import CORE, Namespace, is_own
 
 
-class MigrationRefused(Exception):  # noqa: N818 - it is a decision, not a failure
+class MigrationRefused(Exception):
     """A domain's migration wanted what is not its own; nothing of its namespace was applied."""
 
 

@@ -25,7 +25,7 @@ from store.sqlite_faults import unavailable_when_sick
 _HERE = Path(__file__).parent / "migrations"
 
 
-class MigrationFailed(Exception):  # noqa: N818 - the operator reads its sentence
+class MigrationFailed(Exception):
     """A migration that did not run to its end; nothing of its namespace was applied."""
 
 
@@ -86,7 +86,8 @@ def _pending(connection: Connection, namespace: Namespace) -> Pending | None:
     at, head = migrations.get_current_revision(), _head(namespace)
     if at is not None and at not in {script.revision for script in _scripts(namespace).walk_revisions()}:
         raise StoreUnavailable(
-            f"the database is newer than this version of Watchword: it is at the revision {at!r} of {namespace.name!r}"
+            f"the database is newer than this program: {namespace.name!r} is at the revision {at!r}, "
+            f"which {namespace.folder} does not have"
         )
     return None if at == head else Pending(namespace.name, at, head)
 

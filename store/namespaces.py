@@ -34,7 +34,8 @@ def is_reserved(name: str) -> bool:
 
 
 def is_own(table: str, namespace: Namespace) -> bool:
-    """Say whether a table is the namespace's to change."""
+    """Say whether a table is the namespace's to change; SQLite takes no notice of a name's case."""
+    table = table.lower()
     return table not in CORE_TABLES and (
         table.startswith((f"{namespace.name}_", "sqlite_", f"_alembic_tmp_{namespace.name}_"))
         or table == namespace.version_table

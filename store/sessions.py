@@ -8,7 +8,7 @@ from sqlalchemy import Select, bindparam, insert, select, update
 from store.database import Reader, Row, Transaction
 from store.instants import from_optional_seconds, from_seconds, to_seconds
 from store.statements import Statement
-from store.tables import sessions, users
+from store.tables import NO_ID, sessions, users
 from store.users import ROLES_OF_USER
 
 
@@ -200,7 +200,6 @@ async def revoke(tx: Transaction, session_id: str, now: datetime) -> bool:
 async def revoke_all_of_user(tx: Transaction, user_id: str, now: datetime, *, keep: str | None = None) -> int:
     """End a person's live sessions but the one to keep; return how many ended."""
     instant = to_seconds(now)
-    nobody = "00000000-0000-0000-0000-000000000000"
     return await tx.run(
-        _REVOKE_ALL_OF_USER, of_user=user_id, except_session=keep or nobody, now=instant, instant=instant
+        _REVOKE_ALL_OF_USER, of_user=user_id, except_session=keep or NO_ID, now=instant, instant=instant
     )

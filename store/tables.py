@@ -10,6 +10,8 @@ from sqlalchemy.dialects import postgresql
 Id = String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
 Instant = BigInteger()
 
+NO_ID = "00000000-0000-0000-0000-000000000000"  # no row has it, and both engines take it for an id
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",

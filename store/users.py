@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import cast
 
 from sqlalchemy import BindParameter, Select, and_, bindparam, delete, func, insert, literal_column, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy.dialects.postgresql import insert as insert_with_conflicts
 
 from store.database import Reader, Row, Transaction
 from store.instants import from_optional_seconds, from_seconds, to_seconds
 from store.statements import Statement
-from store.tables import user_roles, users
+from store.tables import NO_ID, user_roles, users
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _user(row: Row) -> UserRow:
 _BY_ID = Statement(select(*_COLUMNS).where(users.c.id == bindparam("user_id")))
 _BY_EMAIL = Statement(select(*_COLUMNS).where(users.c.email_key == bindparam("wanted_email_key")))
 # The conflict clause is spelled alike on SQLite and PostgreSQL; Core only has it under a dialect's name.
-_INSERT = Statement(insert_or(users).on_conflict_do_nothing(index_elements=[users.c.email_key]))
+_INSERT = Statement(insert_with_conflicts(users).on_conflict_do_nothing(index_elements=[users.c.email_key]))
 _DELETE = Statement(delete(users).where(users.c.id == bindparam("user_id")))
 _GRANT = Statement(insert(user_roles))
 _WITHDRAW_ALL = Statement(delete(user_roles).where(user_roles.c.user_id == bindparam("of_user")))
@@ -186,11 +186,9 @@ async def set_disabled(tx: Transaction, user_id: str, disabled_at: datetime | No
     return await tx.run(_SET_DISABLED, user_id=user_id, instant=instant) == 1
 
 
-async def someone_has_role(reader: Reader, role: str, *, other_than: str = "") -> bool:
+async def someone_has_role(reader: Reader, role: str, *, other_than: str = NO_ID) -> bool:
     """Say whether an enabled person, other than the one named, has the role."""
-    # PostgreSQL compares ids as uuids and takes no empty one.
-    nobody = "00000000-0000-0000-0000-000000000000"
-    return await reader.one(_ANOTHER_IN_ROLE, wanted_role=role, other_than=other_than or nobody) is not None
+    return await reader.one(_ANOTHER_IN_ROLE, wanted_role=role, other_than=other_than) is not None
 
 
 async def _grant(tx: Transaction, user_id: str, roles: frozenset[str], now: datetime) -> None:

@@ -20,6 +20,9 @@ from web.state import RUNTIME, Runtime
 PASSWORD = "a lighthouse keeps no secrets"
 ORIGIN = "http://127.0.0.1:8000"
 
+# The least that a production installation takes.
+PRODUCTION_HASHING = {"password_memory_kib": 7168, "password_iterations": 5}
+
 SIGN_UP = """
 mutation SignUp($input: SignUpInput!) {
   signUp(input: $input) {

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import web.health
-from tests.house import ORIGIN, Client, House, OpenHouse
+from tests.house import ORIGIN, PRODUCTION_HASHING, Client, House, OpenHouse
 
 GOOD = {"query": "{ __typename }"}
 
@@ -103,7 +103,7 @@ async def test_every_answer_carries_the_security_headers(nobody: Client, path: s
 
 
 async def test_on_https_browsers_are_kept_on_https(open_house: OpenHouse) -> None:
-    house = await open_house(public_url="https://id.example.org", secret_key="k" * 40, password_memory_kib=7168)
+    house = await open_house(public_url="https://id.example.org", secret_key="k" * 40, **PRODUCTION_HASHING)
     assert "max-age=63072000" in (await house.client().get("/healthz")).headers["strict-transport-security"]
 
 

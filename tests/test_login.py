@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from tests.house import LOG_IN, LOG_OUT, PASSWORD, WHO_AM_I, Client, House, OpenHouse, Person
+from tests.house import LOG_IN, LOG_OUT, PASSWORD, PRODUCTION_HASHING, WHO_AM_I, Client, House, OpenHouse, Person
 
 
 async def test_a_login_sets_two_cookies_and_keeps_the_tokens_out_of_the_body(house: House) -> None:
@@ -22,7 +22,7 @@ async def test_a_login_sets_two_cookies_and_keeps_the_tokens_out_of_the_body(hou
 
 
 async def test_on_https_the_cookies_are_bound_to_the_host(open_house: OpenHouse) -> None:
-    house = await open_house(public_url="https://id.example.org", secret_key="k" * 40, password_memory_kib=7168)
+    house = await open_house(public_url="https://id.example.org", secret_key="k" * 40, **PRODUCTION_HASHING)
     ada = await house.person("ada")
     cookies = (await house.client().log_in(ada.email)).response.headers.get_list("set-cookie")
     assert [cookie.partition("=")[0] for cookie in cookies] == [

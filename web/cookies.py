@@ -11,7 +11,7 @@ from auth.secret import Secret
 from auth.sessions import Grant
 
 
-class CookieRepeated(Exception):  # noqa: N818 - it is an answer
+class CookieRepeated(Exception):
     """A cookie came twice. A sibling domain can plant one beside ours, and which of the two counts is a guess."""
 
 

@@ -11,7 +11,7 @@ from schema.errors import Code
 LARGEST_BODY = 128 * 1024
 
 
-class RequestRefused(Exception):  # noqa: N818 - it is an answer
+class RequestRefused(Exception):
     """A request that is not GraphQL over HTTP, with the status that says so."""
 
     def __init__(self, status: int, message: str, code: Code = Code.BAD_REQUEST, **headers: str) -> None:
@@ -25,7 +25,7 @@ async def read_graphql_request(request: Request) -> GraphQLRequestData:
     """Read a POST's body. Raises `RequestRefused`."""
     if _media_type(request) != "application/json":
         # A form or plain text would let any page of the web post here with our cookies and no preflight.
-        raise RequestRefused(415, "The body is sent as application/json.")
+        raise RequestRefused(415, "The body is sent as application/json, in UTF-8.")
     body = _decoded(await _whole(request))
     return GraphQLRequestData(
         query=_member(body, "query", str, "a string") or "",
@@ -36,9 +36,9 @@ async def read_graphql_request(request: Request) -> GraphQLRequestData:
 
 
 def _media_type(request: Request) -> str:
-    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
-    charset = parameters.replace(" ", "").lower()
-    return media_type.strip().lower() if charset in ("", "charset=utf-8", 'charset="utf-8"') else ""
+    media_type, *parameters = request.headers.get("content-type", "").lower().split(";")
+    charsets = [value for name, _, value in (part.strip().partition("=") for part in parameters) if name == "charset"]
+    return media_type.strip() if all(charset.strip('"') == "utf-8" for charset in charsets) else "another charset"
 
 
 async def _whole(request: Request) -> bytes:

@@ -20,7 +20,7 @@ _ALWAYS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "x-frame-options": "DENY",
 }
-_HTTPS_ONLY = {"strict-transport-security": "max-age=63072000; includeSubDomains"}
+_HTTPS_ONLY = {"strict-transport-security": "max-age=63072000"}
 
 
 class SecurityHeaders:

@@ -12,8 +12,8 @@ interface Tab {
 export const setupFragment = '#setup';
 
 const everyday = [
-  tab(signUp, { input: { email: 'ada@example.com', password: '', displayName: 'Ada Lovelace' } }),
-  tab(logIn, { input: { email: 'ada@example.com', password: '' } }),
+  tab(signUp, { input: { email: 'ada@example.org', password: '', displayName: 'Ada Lovelace' } }),
+  tab(logIn, { input: { email: 'ada@example.org', password: '' } }),
   tab(whoAmI),
   tab(mySessions),
 ] as const;
