@@ -120,7 +120,7 @@ def schema_print(installation: Installation) -> None:
 
 def _piped() -> str:
     try:
-        return sys.stdin.readline().rstrip("\r\n")
+        return sys.stdin.buffer.readline().decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise click.ClickException("the password is not text in UTF-8") from error
 

@@ -90,19 +90,26 @@ def assemble(settings: Settings | None = None, domains: Sequence[Domain[Any]] = 
 
 
 def _kept_secret(path: Path) -> Secret:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, fresh = tempfile.mkstemp(dir=path.parent)  # made with mode 0600
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(48))
-        # A link appears whole or not at all: of two processes that start together, one makes it and both read it.
-        with suppress(FileExistsError):
-            os.link(fresh, path)
-        Path(fresh).unlink()
-    secret = Secret(path.read_text().strip())
+    try:
+        if not path.exists():
+            _make_secret(path)
+        secret = Secret(path.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongSettings([f"{path}: cannot be read or made: {error}"]) from error
     if len(secret.reveal()) < SHORTEST_SECRET_KEY:
         raise WrongSettings([f"{path}: holds no secret key; put back the one that the database was made with"])
     return secret
+
+
+def _make_secret(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, fresh = tempfile.mkstemp(dir=path.parent)  # made with mode 0600
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(48))
+    # A link appears whole or not at all: of two processes that start together, one makes it and both read it.
+    with suppress(FileExistsError):
+        os.link(fresh, path)
+    Path(fresh).unlink()
 
 
 def _load_domain(name: str) -> Domain[Any]:

@@ -54,7 +54,7 @@ async def open_auth(
     key_ring = await open_key_ring(database, Sealer(secret_keys), clock)
     passwords = Passwords(policy.hashing)
     sessions = Sessions(database, key_ring, rights, policy, clock)
-    users = Users(database, passwords, clock)
+    users = Users(database, passwords, sessions, clock)
     return Auth(
         database=database,
         clock=clock,

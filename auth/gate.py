@@ -14,14 +14,16 @@ from auth.tokens import verify_access_token
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What was presented: an access token, a session's secret, both, neither, or something that cannot be read."""
+    """What was presented: an access token, a session's secret, both, neither, or something that cannot be read.
+
+    `shown_secrets` are all the session secrets that came along, also beside something that spoils them: they let nobody
+    in, but they end their sessions (`auth.sessions.Outgoing`).
+    """
 
     access_token: Secret | None = None
     session_secret: Secret | None = None
     fault: Reason | None = None
-
-
-NO_CREDENTIAL = Credential()
+    shown_secrets: tuple[Secret, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,11 @@
 """Logging in: a password for a session."""
 
-import store.sessions
 import store.users
 from auth.clock import Clock
 from auth.faults import InputRefused
-from auth.identity import Identity
 from auth.labels import read_email
 from auth.passwords import Passwords
-from auth.sessions import Device, Sessions, StartedSession
+from auth.sessions import Device, Outgoing, Sessions, StartedSession
 from store import Database, Transaction
 from store.users import UserRow
 
@@ -22,12 +20,12 @@ class Login:
         self._clock = clock
 
     async def log_in(
-        self, email: str, password: str, device: Device, *, replacing: Identity | None = None
+        self, email: str, password: str, device: Device, *, outgoing: Outgoing | None = None
     ) -> StartedSession | None:
         """Start a session, or return None: for a wrong password, an unknown address and a disabled account alike.
 
-        All three cost one hash. `replacing` is the identity that the same browser had until now: its session ends in
-        the same transaction (ASVS 7.2.4). Raises `Overloaded` and `StoreUnavailable`.
+        All three cost one hash. `outgoing` is what the same browser was logged in with until now: that ends in the
+        same transaction (ASVS 7.2.4). Raises `Overloaded` and `StoreUnavailable`.
         """
         user = await self._find(email)
         if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
@@ -40,11 +38,11 @@ class Login:
             if current.password_hash == user.password_hash:
                 if fresh_hash is not None:
                     await self._renew_hash(tx, user, fresh_hash)
-                if replacing is not None and replacing.session_id is not None:
-                    await store.sessions.revoke(tx, replacing.session_id, self._clock.now())
+                if outgoing is not None:
+                    await self._sessions.end_within(tx, outgoing)
                 return await self._sessions.start(tx, user.id, ("pwd",), device)
         # Since it was verified, the hash was replaced: by a change of password, or by another login that renewed it.
-        return await self.log_in(email, password, device, replacing=replacing)
+        return await self.log_in(email, password, device, outgoing=outgoing)
 
     async def _renew_hash(self, tx: Transaction, user: UserRow, fresh_hash: str) -> None:
         # The password is what it was: only its hash has today's parameters.

@@ -37,8 +37,9 @@ def check_password(password: str, *, about_its_owner: tuple[str, ...]) -> None:
         raise InputRefused(Fault.PASSWORD_TOO_LONG)
     known = {word.casefold() for text in about_its_owner for word in (text, *re.split(r"[\W_]+", text)) if word}
     known.add("watchword")
-    if len(_without(known, password)) < _LEAST_OF_ONES_OWN:
-        raise InputRefused(Fault.PASSWORD_TOO_GUESSABLE)
+    rest = _without(known, password)
+    if rest != password.casefold() and len(rest.translate(_SEPARATORS)) < _LEAST_OF_ONES_OWN:
+        raise InputRefused(Fault.PASSWORD_TOO_GUESSABLE, ["Leave your own name and address out of it."])
     parts = {password[:_LOOKED_AT], password[-_LOOKED_AT:]}
     estimates = [zxcvbn(part, sorted(known)) for part in parts]
     if all(int(estimate.score) < _LEAST_SCORE for estimate in estimates):
@@ -50,7 +51,7 @@ def _without(known: Iterable[str], password: str) -> str:
     for word in sorted(known, key=len, reverse=True):
         if len(word) > 2:  # noqa: PLR2004 - an initial is in every word
             rest = rest.replace(word, "")
-    return rest.translate(_SEPARATORS)
+    return rest
 
 
 def _advice(feedback: Iterable[Feedback | None]) -> list[str]:

@@ -24,6 +24,9 @@ class Secret:
         """
         return hashlib.sha256(self._value.encode()).digest()
 
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
     def __repr__(self) -> str:
         return "Secret(…)"
 

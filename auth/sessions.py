@@ -32,6 +32,18 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What a browser leaves behind when it logs out, or in anew: whoever it was, and the secrets of sessions it showed.
+
+    A secret is enough to end its session, even where it is not enough to be let in: beside a spoiled access token, or
+    beside a second cookie of its name.
+    """
+
+    identity: Identity
+    secrets: tuple[Secret, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """An access token for a session, fresh, with the identity that it stands for."""
 
@@ -102,6 +114,14 @@ class Sessions:
             raise Unauthenticated(Reason.TOKEN_INVALID)
         return identity
 
+    async def reaffirm(self, tx: Transaction, identity: Identity) -> Identity:
+        """Return the identity as its session's row has it within a transaction.
+
+        An operation may run for a while, and wait for the write lock, after it was let in: whoever was disabled or
+        lost a role meanwhile must not undo that. Raises `Unauthenticated`.
+        """
+        return self._admit(await store.sessions.standing(tx, identity.session_id) if identity.session_id else None)
+
     async def find(self, identity: Identity, session_id: str) -> SessionRow | None:
         """Return the caller's own session with this id, if it is theirs and lives."""
         session = await store.sessions.find(self._database, session_id) if is_id(session_id) else None
@@ -124,6 +144,7 @@ class Sessions:
     async def revoke(self, identity: Identity, session_id: str) -> SessionRow:
         """End one of the caller's sessions, at once. Raises `NotFound` when it is not theirs or has ended."""
         async with self._database.transaction() as tx:
+            identity = await self.reaffirm(tx, identity)
             session = await store.sessions.find(tx, session_id) if is_id(session_id) else None
             if session is None or not self._is_own_and_live(identity, session):
                 raise NotFound("There is no such session.")
@@ -132,19 +153,29 @@ class Sessions:
 
     async def revoke_others(self, identity: Identity) -> int:
         """End every session of the caller but the one they call with; return how many ended."""
-        if identity.subject is None:
-            return 0
         async with self._database.transaction() as tx:
+            identity = await self.reaffirm(tx, identity)
+            if identity.subject is None:
+                return 0
             return await store.sessions.revoke_all_of_user(
                 tx, identity.subject, self._clock.now(), keep=identity.session_id
             )
 
-    async def end(self, identity: Identity) -> bool:
-        """End the session that the caller calls with (log out); return False when they call with none."""
-        if identity.session_id is None:
+    async def end(self, outgoing: Outgoing) -> bool:
+        """End what a browser leaves behind (log out); return False when there was no session to end."""
+        if outgoing.identity.session_id is None and not outgoing.secrets:
             return False
         async with self._database.transaction() as tx:
-            return await store.sessions.revoke(tx, identity.session_id, self._clock.now())
+            return await self.end_within(tx, outgoing)
+
+    async def end_within(self, tx: Transaction, outgoing: Outgoing) -> bool:
+        """Do as `end` does, in a transaction under way."""
+        now, ended = self._clock.now(), False
+        if outgoing.identity.session_id is not None:
+            ended = await store.sessions.revoke(tx, outgoing.identity.session_id, now)
+        for secret in outgoing.secrets:
+            ended = await store.sessions.revoke_by_secret(tx, secret.digest(), now) or ended
+        return ended
 
     def _grant(self, standing: Standing | None) -> Grant:
         identity = self._admit(standing)

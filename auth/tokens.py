@@ -24,6 +24,9 @@ _CLOCK_SKEW = timedelta(minutes=1)
 # No access token of ours lives longer, whatever is configured: a far-away `exp` fails even under a leaked key.
 _LONGEST_LIFE = timedelta(hours=1)
 _LAST_SECOND = 2**53
+# A browser keeps cookies of 4 kB. Here the session's row says what its holder may do; a longer claim is left empty for
+# the other services that read it, which is less than the truth and never more.
+_LONGEST_SCOPE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class AccessClaims:
 
 def issue_access_token(claims: AccessClaims, key: SigningKey, *, issuer: str) -> Secret:
     """Sign an access token for our own audience, which is the issuer itself."""
+    scope = " ".join(sorted(claims.scopes))
     payload = {
         "iss": issuer,
         "sub": claims.subject,
@@ -50,7 +54,7 @@ def issue_access_token(claims: AccessClaims, key: SigningKey, *, issuer: str) ->
         "jti": new_id(),
         "client_id": FIRST_PARTY_CLIENT,
         "sid": claims.session_id,
-        "scope": " ".join(sorted(claims.scopes)),
+        "scope": scope if len(scope) <= _LONGEST_SCOPE else "",
         "amr": list(claims.authentication_methods),
         "auth_time": int(claims.authenticated_at.timestamp()),
     }

@@ -1,5 +1,7 @@
 """People: signing up, being looked at and administered, and changing one's password."""
 
+import unicodedata
+
 import store.sessions
 import store.users
 from auth import scopes
@@ -9,17 +11,21 @@ from auth.identity import Identity
 from auth.ids import is_id, new_id
 from auth.labels import Email, read_display_name, read_email
 from auth.passwords import Passwords
-from auth.refusals import Conflict, NotFound, Reason, Unauthenticated
+from auth.refusals import Conflict, Forbidden, NotFound, Reason, Unauthenticated
+from auth.sessions import Sessions
 from store import Database, Transaction
 from store.users import UserRow
+
+_LONGEST_SEARCH = 320  # no address and no name is longer
 
 
 class Users:
     """Makes, finds, changes and disables accounts."""
 
-    def __init__(self, database: Database, passwords: Passwords, clock: Clock) -> None:
+    def __init__(self, database: Database, passwords: Passwords, sessions: Sessions, clock: Clock) -> None:
         self._database = database
         self._passwords = passwords
+        self._sessions = sessions
         self._clock = clock
 
     async def sign_up(self, *, email: str, password: str, display_name: str) -> None:
@@ -78,7 +84,7 @@ class Users:
         """Return the people the caller may see, the newest first, whose address or name begins with `search`."""
         if "users:read" not in identity.scopes:
             return []
-        prefix = search.strip().casefold() if search else None
+        prefix = unicodedata.normalize("NFC", search.strip()[:_LONGEST_SEARCH]).casefold() if search else None
         return await store.users.page(self._database, limit=limit, after=after, prefix=prefix or None)
 
     async def set_roles(self, identity: Identity, user_id: str, roles: frozenset[str]) -> UserRow:
@@ -87,6 +93,7 @@ class Users:
         Raises `NotFound`, and `Conflict` with LAST_ADMINISTRATOR.
         """
         async with self._database.transaction() as tx:
+            identity = await self._sessions.reaffirm(tx, identity)
             user = await self._found(tx, identity, user_id)
             if scopes.ADMIN not in roles:
                 await self._require_another_administrator(tx, user)
@@ -99,6 +106,7 @@ class Users:
         Raises `NotFound`, and `Conflict` with LAST_ADMINISTRATOR.
         """
         async with self._database.transaction() as tx:
+            identity = await self._sessions.reaffirm(tx, identity)
             user = await self._found(tx, identity, user_id)
             if user.disabled_at is None:
                 await self._require_another_administrator(tx, user)
@@ -109,6 +117,7 @@ class Users:
     async def enable(self, identity: Identity, user_id: str) -> UserRow:
         """Let a disabled person log in again. Raises `NotFound`."""
         async with self._database.transaction() as tx:
+            identity = await self._sessions.reaffirm(tx, identity)
             user = await self._found(tx, identity, user_id)
             await store.users.set_disabled(tx, user.id, None)
             return await self._found(tx, identity, user_id)
@@ -126,6 +135,7 @@ class Users:
         new_hash = await self._passwords.hash_checked(new, about_its_owner=(user.email, user.display_name))
         now = self._clock.now()
         async with self._database.transaction() as tx:
+            await self._sessions.reaffirm(tx, identity)
             if not await store.users.set_password(
                 tx, user.id, expected=user.password_hash, new=new_hash, changed_at=now
             ):
@@ -159,8 +169,10 @@ class Users:
         return inserted
 
     async def _found(self, tx: Transaction, identity: Identity, user_id: str) -> UserRow:
-        # The guard at the door has seen `users:write`; this is the second lock.
-        user = await store.users.find(tx, user_id) if is_id(user_id) and "users:write" in identity.scopes else None
+        # The guard at the door looked before the operation ran; this is the second lock, within the transaction.
+        if "users:write" not in identity.scopes:
+            raise Forbidden(Reason.INSUFFICIENT_SCOPE, required=["users:write"], granted=identity.scopes)
+        user = await store.users.find(tx, user_id) if is_id(user_id) else None
         if user is None:
             raise NotFound("There is no such user.")
         return user

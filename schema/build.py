@@ -133,7 +133,7 @@ def _require_no_shadow(root: str, types: Sequence[type]) -> None:
     owners: dict[str, str] = {}
     for part in types:
         for field in _fields(part):
-            names = {f"{root}.{_graphql_name(field)}", f"the resolver {field.python_name!r} of {root}"}
+            names = (f"{root}.{_graphql_name(field)}", f"the resolver {field.python_name!r} of {root}")
             for name in names:
                 if name in owners:
                     raise DomainRefused(f"{name} of {_where(field, part)} shadows the one of {owners[name]}")

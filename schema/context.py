@@ -11,7 +11,7 @@ from auth.gate import Admission, Credential
 from auth.identity import ANONYMOUS, Identity
 from auth.refusals import Reason, Unauthenticated
 from auth.secret import Secret
-from auth.sessions import Device, Grant
+from auth.sessions import Device, Grant, Outgoing
 from store import StoreUnavailable
 
 
@@ -84,6 +84,11 @@ class Context:
         that it was done while the session lived on.
         """
         return ANONYMOUS if isinstance(self._answer, Unauthenticated) else self.identity
+
+    @property
+    def outgoing(self) -> Outgoing:
+        """What the browser leaves behind when it logs out, or in anew. Raises `StoreUnavailable`."""
+        return Outgoing(self.identity_if_good, self._credential.shown_secrets)
 
     @property
     def viewer(self) -> Identity:

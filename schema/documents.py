@@ -1,8 +1,8 @@
 """Documents: each is parsed, validated and held against the limits once, and remembered by its text."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -26,10 +26,14 @@ from schema.errors import Code, refusal, without_values
 # A field's metadata that marks it as one that evaluates a password or a secret: one such field a document.
 CREDENTIAL: Mapping[Any, Any] = MappingProxyType({"watchword.credential": True})
 
-# GraphiQL's introspection is 300 tokens. 400 kB of repeated fields without this bound burn 3.8 s of CPU.
-MOST_TOKENS = 4_000
+# GraphiQL's introspection is 300 tokens. Validation compares every two fields of a selection: 4,000 tokens can take it
+# 1.4 s, half of them a quarter of that.
+MOST_TOKENS = 2_000
 
-_REMEMBERED = 512
+# A prepared document takes a hundred times the memory of its text. Strangers' texts, each seen once, must fill neither
+# the memory nor the places of those that are seen again.
+_REMEMBERED = 256
+_LONGEST_REMEMBERED = 8_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +54,39 @@ class Documents(Protocol):
 
 def documents(schema: Callable[[], GraphQLSchema], credential_fields: frozenset[str]) -> Documents:
     """Return the preparation of documents for one schema, with a memory of the last few hundred."""
+    remembered: OrderedDict[str, Prepared] = OrderedDict()
 
-    @lru_cache(maxsize=_REMEMBERED)
-    def prepare(query: str) -> Prepared:
-        document = _parsed(query)
-        errors = [
-            GraphQLError(
-                without_values(error.message),
-                nodes=error.nodes,
-                extensions={"code": Code.GRAPHQL_VALIDATION_FAILED.name},
-            )
-            for error in validate_document(schema(), document, tuple(specified_rules))
-        ]
-        # Fragments that spread each other in a circle are refused by validation; only then may they be followed.
-        return Prepared(
-            document,
-            operations=sum(isinstance(definition, OperationDefinitionNode) for definition in document.definitions),
-            errors=tuple(errors or _beyond_limits(document, credential_fields)),
+    def take(query: str) -> Prepared:
+        prepared = remembered.get(query)
+        if prepared is not None:
+            remembered.move_to_end(query)
+            return prepared
+        prepared = _prepared(query, schema(), credential_fields)
+        if not prepared.errors and len(query) <= _LONGEST_REMEMBERED:
+            remembered[query] = prepared
+            if len(remembered) > _REMEMBERED:
+                remembered.popitem(last=False)
+        return prepared
+
+    return take
+
+
+def _prepared(query: str, schema: GraphQLSchema, credential_fields: frozenset[str]) -> Prepared:
+    document = _parsed(query)
+    errors = [
+        GraphQLError(
+            without_values(error.message),
+            nodes=error.nodes,
+            extensions={"code": Code.GRAPHQL_VALIDATION_FAILED.name},
         )
-
-    return prepare
+        for error in validate_document(schema, document, tuple(specified_rules))
+    ]
+    return Prepared(
+        document,
+        operations=sum(isinstance(definition, OperationDefinitionNode) for definition in document.definitions),
+        # Fragments that spread each other in a circle are refused by validation; only then may they be followed.
+        errors=tuple(errors or _beyond_limits(document, credential_fields)),
+    )
 
 
 def _parsed(query: str) -> DocumentNode:

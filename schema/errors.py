@@ -37,6 +37,10 @@ class BadInput(Exception):
     """An argument that is not accepted; the message says which and why, and never repeats its value."""
 
 
+# graphql-core repeats a name that it does not know, however long a client made it.
+_LONGEST_MESSAGE = 500
+
+
 def refusal(code: Code, message: str, **more: Any) -> GraphQLError:
     """Return an error with a code."""
     return GraphQLError(message, extensions={"code": code.name, **more})
@@ -48,7 +52,7 @@ def presented(error: GraphQLError, request_id: str) -> GraphQLError:
     if extensions["code"] == Code.INTERNAL.name:
         _log.error("internal_error", request_id=request_id, path=error.path, exc_info=error.original_error or error)
     return GraphQLError(
-        message,
+        message[:_LONGEST_MESSAGE],
         nodes=error.nodes,
         source=error.source,
         positions=error.positions,

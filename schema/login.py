@@ -96,7 +96,7 @@ class LoginMutation:
             input.password,
             replace(context.device, name=_device_name(input)),
             # A browser has one session: whose cookies are about to be replaced, theirs ends.
-            replacing=context.identity_if_good if by_cookie else None,
+            outgoing=context.outgoing if by_cookie else None,
         )
         if started is None:
             return LoginFailed(
@@ -118,7 +118,7 @@ class LoginMutation:
         description="End the session that you call with, and make the browser forget its cookies.",
     )
     async def logout(self, info: Info) -> LogoutResult:
-        ended = await info.context.auth.sessions.end(info.context.identity_if_good)
+        ended = await info.context.auth.sessions.end(info.context.outgoing)
         info.context.become(ANONYMOUS)
         info.context.cookies.take_away()
         return LogoutResult(session_ended=ended)

@@ -25,6 +25,8 @@ class NodeQuery:
             kind = id.resolve_type(info)
         except GlobalIDValueError:
             return None
+        if kind is relay.Node:
+            return None
         nodes: Any = kind.resolve_nodes(info=info, node_ids=[id.node_id])
         found: list[relay.Node | None] = list(await nodes if isawaitable(nodes) else nodes)
         return found[0]

@@ -113,6 +113,11 @@ _LIVE = (sessions.c.revoked_at.is_(None), sessions.c.expires_at > bindparam("now
 _REVOKE = Statement(
     update(sessions).where(sessions.c.id == bindparam("session_id"), *_LIVE).values(revoked_at=bindparam("instant"))
 )
+_REVOKE_BY_SECRET = Statement(
+    update(sessions)
+    .where(sessions.c.secret_digest == bindparam("digest"), *_LIVE)
+    .values(revoked_at=bindparam("instant"))
+)
 _REVOKE_ALL_OF_USER = Statement(
     update(sessions)
     .where(sessions.c.user_id == bindparam("of_user"), sessions.c.id != bindparam("except_session"), *_LIVE)
@@ -195,6 +200,12 @@ async def revoke(tx: Transaction, session_id: str, now: datetime) -> bool:
     """End a live session; return False when there was none to end."""
     instant = to_seconds(now)
     return await tx.run(_REVOKE, session_id=session_id, now=instant, instant=instant) == 1
+
+
+async def revoke_by_secret(tx: Transaction, digest: bytes, now: datetime) -> bool:
+    """End the live session whose secret has this SHA-256; return False when there was none to end."""
+    instant = to_seconds(now)
+    return await tx.run(_REVOKE_BY_SECRET, digest=digest, now=instant, instant=instant) == 1
 
 
 async def revoke_all_of_user(tx: Transaction, user_id: str, now: datetime, *, keep: str | None = None) -> int:

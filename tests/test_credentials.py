@@ -110,7 +110,7 @@ async def test_cookies_that_are_not_ours_or_are_empty_are_none_offered(house: Ho
 
 async def test_a_good_token_is_good_in_a_header_and_in_a_cookie(house: House, ada: Person) -> None:
     token = await access_token(house, ada)
-    for header in (bearer(token), cookies(access=token), ("cookie", f'theme=dark; watchword-access="{token}"')):
+    for header in (bearer(token), cookies(access=token), ("cookie", f"theme=dark;watchword-access={token} ; x=y")):
         assert (await present(house, header)).data["viewer"]["user"]["email"] == ada.email
 
 
@@ -128,7 +128,7 @@ async def test_the_scheme_is_bearer_in_any_case(house: House, ada: Person, schem
         pytest.param("", id="nothing"),
         pytest.param("Bearer", id="no token"),
         pytest.param("Bearer ", id="an empty token"),
-        pytest.param("Bearer \t ", id="a blank token"),
+        pytest.param("Bearer    ", id="a blank token"),
         pytest.param("Bearer\t{token}", id="a tab for a space"),
         pytest.param("{token}", id="no scheme"),
         pytest.param("Token {token}", id="an invented scheme"),
@@ -254,7 +254,6 @@ async def test_two_cookies_of_one_name_are_refused_even_if_both_are_good(house: 
         [("cookie", f"{once[1]}; {again}")],
         [("cookie", f"{again}; {once[1]}")],
         [("cookie", f"{once[1]}; watchword-{name}=planted")],
-        [("cookie", f"watchword-{name}=; {once[1]}")],
         [once, ("cookie", again)],
         [("cookie", f"watchword-{name}=planted"), once],
     ):
@@ -388,7 +387,6 @@ async def test_with_a_bad_credential_one_can_log_in_and_out(house: House, ada: P
         assert (await present(house, bad, query=LOG_OUT)).data == {"logout": {"sessionEnded": False}}
 
 
-@pytest.mark.xfail(reason="a token with many scopes is larger than any that is taken", strict=True)
 async def test_whoever_holds_very_many_scopes_can_use_the_token_that_they_are_given(open_house: OpenHouse) -> None:
     scopes = {f"warehouse:manage-shelf-{place}": "Manage a shelf" for place in range(200)}
     try:
@@ -397,6 +395,30 @@ async def test_whoever_holds_very_many_scopes_can_use_the_token_that_they_are_gi
         return  # that is an answer too, and it comes before anybody is locked out
     grace = await house.person("grace", administrator=True)
     assert (await grace.ask(WHO_AM_I)).data["viewer"]["id"] == grace.id
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        pytest.param("watchword-access=spoiled; watchword-session={secret}", id="a spoiled access token"),
+        pytest.param("watchword-session={secret}; watchword-session=planted", id="a second cookie of its name"),
+        pytest.param("watchword-session=planted; watchword-session={secret}", id="a planted cookie before it"),
+    ],
+)
+async def test_a_secret_that_lets_nobody_in_ends_its_session_when_they_log_out(
+    house: House, ada: Person, beside: str
+) -> None:
+    secret = jar(ada.client)["session"]
+    spoiled = ("cookie", beside.replace("{secret}", secret))
+    assert (await present(house, spoiled)).code == "UNAUTHENTICATED"
+    assert (await present(house, spoiled, query=LOG_OUT)).data == {"logout": {"sessionEnded": True}}
+    assert await refused(house, cookies(session=secret)) == "SESSION_REVOKED"
+
+
+async def test_a_secret_that_nobody_has_ends_nothing(house: House, ada: Person) -> None:
+    planted = ("cookie", "; ".join(f"watchword-session=planted{place}" for place in range(9)))
+    assert (await present(house, planted, query=LOG_OUT)).data == {"logout": {"sessionEnded": False}}
+    assert (await ada.ask(WHO_AM_I)).data["viewer"]["id"] == ada.id
 
 
 async def test_no_answer_repeats_what_was_presented(house: House) -> None:

@@ -17,6 +17,7 @@ GOOD = {"query": "{ __typename }"}
         (b'{"query": "{ __typename }"}', "application/x-www-form-urlencoded", 415),
         (b'{"query": "{ __typename }"}', "multipart/form-data; boundary=x", 415),
         (b'{"query": "{ __typename }"}', "application/json; charset=utf-16", 415),
+        (b'{"query": "{ __typename }"}', "application/json; x=y; charset=latin-1", 415),
         (b'{"query": "{ __typename }"}', "text/plain; a=application/json", 415),
         (b'{"query": "{ __typename }"}', "application/jsonp", 415),
         (b'{"query": "{ __typename }"}', "", 415),
@@ -49,7 +50,13 @@ async def test_a_request_that_is_not_graphql_over_http_is_refused(
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=utf-8"]
+    "content_type",
+    [
+        "application/json",
+        "Application/JSON; charset=UTF-8",
+        "application/json;charset=utf-8",
+        "application/json; charset=utf-8; x=y",
+    ],
 )
 async def test_json_in_utf_8_is_taken_in_any_spelling(nobody: Client, content_type: str) -> None:
     answer = await nobody.post(
@@ -79,6 +86,23 @@ async def test_a_browser_gets_graphiql(nobody: Client) -> None:
 async def test_the_root_leads_to_graphiql(nobody: Client) -> None:
     answer = await nobody.get("/")
     assert (answer.status_code, answer.headers["location"]) == (307, "/graphql")
+
+
+@pytest.mark.parametrize("path", ["/graphql/", "/healthz/", "/static"])
+async def test_no_answer_leads_to_where_the_host_header_says(nobody: Client, path: str) -> None:
+    answer = await nobody.post(path, json=GOOD, headers={"host": "evil.example"})
+    assert answer.status_code in {404, 405}
+    assert "location" not in answer.headers
+
+
+async def test_two_content_types_are_as_good_as_none(nobody: Client) -> None:
+    headers = [("content-type", "application/json"), ("content-type", "text/plain")]
+    answer = await nobody.post("/graphql", content=b'{"query":"{ __typename }"}', headers=headers)
+    assert answer.status_code == 415
+
+
+async def test_a_name_of_a_hundred_thousand_letters_is_not_repeated(nobody: Client) -> None:
+    assert len((await nobody.post("/graphql", json={"query": "{" + "x" * 100_000 + "}"})).content) < 1_000
 
 
 async def test_the_files_of_the_bundle_are_kept_for_ever_and_there_are_no_others(nobody: Client) -> None:

@@ -158,7 +158,7 @@ async def test_somebody_signs_up_logs_in_and_sees_who_they_are(graphiql: GraphiQ
     await graphiql.open()
     assert await graphiql.tabs() == STARTER_TABS
 
-    signed_up = await graphiql.run(email="ada@example.com", password=PASSWORD)
+    signed_up = await graphiql.run(email="ada@example.org", password=PASSWORD)
     assert signed_up["data"]["signUp"]["__typename"] == "SignUpSucceeded"
 
     await graphiql.choose("WhoAmI")
@@ -166,7 +166,7 @@ async def test_somebody_signs_up_logs_in_and_sees_who_they_are(graphiql: GraphiQ
 
     await graphiql.choose("LogIn")
     logged_in = await graphiql.run(password=PASSWORD)
-    assert logged_in["data"]["login"]["viewer"]["user"]["email"] == "ada@example.com"
+    assert logged_in["data"]["login"]["viewer"]["user"]["email"] == "ada@example.org"
 
     await graphiql.choose("WhoAmI")
     viewer = (await graphiql.run())["data"]["viewer"]

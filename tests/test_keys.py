@@ -165,7 +165,6 @@ async def test_a_kept_secret_key_that_is_empty_or_short_is_refused(
         await open_house("own")
 
 
-@pytest.mark.xfail(reason="the system's own error comes through, with a traceback", strict=True)
 async def test_a_kept_secret_key_that_cannot_be_read_is_a_fault_of_the_settings(
     open_house: OpenHouse, tmp_path: Path
 ) -> None:

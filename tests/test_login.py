@@ -1,6 +1,9 @@
 """Logging in and out."""
 
+from collections.abc import Callable
 from datetime import timedelta
+
+import pytest
 
 from tests.house import LOG_IN, LOG_OUT, PASSWORD, PRODUCTION_HASHING, WHO_AM_I, Client, House, OpenHouse, Person
 
@@ -80,6 +83,32 @@ async def test_logging_out_ends_the_unexpired_token_at_once(house: House, ada: P
     assert (answer.code, answer.reason) == ("UNAUTHENTICATED", "SESSION_REVOKED")
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda kept: {"cookie": f"watchword-access=junk; watchword-session={kept['watchword-session']}"},
+        lambda kept: {"cookie": f"{_spelled(kept)}; watchword-access=x"},
+        lambda kept: {"cookie": f"{_spelled(kept)}; watchword-session=x"},
+        lambda kept: {"cookie": _spelled(kept), "authorization": "Bearer x"},
+    ],
+    ids=["a spoiled token", "a second token", "a second secret", "a header that is bad"],
+)
+async def test_logging_out_ends_the_session_whatever_spoils_its_credential(
+    house: House, ada: Person, spoil: Callable[[dict[str, str]], dict[str, str]]
+) -> None:
+    kept = dict(ada.client.cookies)
+    answer = await house.client(**spoil(kept)).ask(LOG_OUT)
+    assert answer.data == {"logout": {"sessionEnded": True}}
+    assert (await house.client().ask(WHO_AM_I, cookie=_spelled(kept))).reason == "SESSION_REVOKED"
+
+
+async def test_a_login_beside_a_spoiled_token_ends_the_session_before(house: House, ada: Person) -> None:
+    kept = dict(ada.client.cookies)
+    client = house.client(cookie=f"watchword-access=junk; watchword-session={kept['watchword-session']}")
+    await client.log_in(ada.email)
+    assert (await house.client().ask(WHO_AM_I, cookie=_spelled(kept))).reason == "SESSION_REVOKED"
+
+
 async def test_logging_out_twice_is_no_error(ada: Person) -> None:
     await ada.ask(LOG_OUT)
     assert (await ada.ask(LOG_OUT)).data == {"logout": {"sessionEnded": False}}
@@ -134,6 +163,10 @@ async def test_a_device_name_that_cannot_be_shown_is_refused(house: House, ada: 
     assert answer.code == "BAD_USER_INPUT"
 
 
+def _spelled(cookies: dict[str, str]) -> str:
+    return "; ".join(f"{name}={value}" for name, value in cookies.items())
+
+
 def _both(client: Client) -> str:
     # The jar drops the access token when it expires, as a browser does; this one sends both, as a script may.
-    return "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+    return _spelled(dict(client.cookies))

@@ -1,9 +1,12 @@
 """People, and what administrators do with their accounts."""
 
+import base64
 from datetime import timedelta
 
 import pytest
 
+from auth.identity import Identity, IdentityKind
+from auth.refusals import Forbidden, Unauthenticated
 from tests.house import WHO_AM_I, House, OpenHouse, Person
 
 USERS = """
@@ -109,3 +112,44 @@ async def test_somebody_who_is_not_there_is_not_found(grace: Person, act: str) -
     nobodys_id = "VXNlcjowMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDA="
     details: dict[str, object] = {"roles": []} if act is SET_ROLES else {}
     assert (await grace.ask(act, {"input": {"id": nobodys_id, **details}})).code == "NOT_FOUND"
+
+
+async def test_who_was_disabled_while_their_mutation_waited_cannot_undo_it(open_house: OpenHouse) -> None:
+    house = await open_house()
+    grace, hopper = [await house.person(name, administrator=True) for name in ("grace", "hopper")]
+    # The identity that Hopper's operation was let in with, before Grace's act.
+    let_in = await identity_of(hopper)
+    await grace.ask(DISABLE, {"input": {"id": hopper.user_id}})
+    users, sessions = house.auth.users, house.auth.sessions
+    for act in (
+        users.enable(let_in, row_id(hopper.user_id)),
+        users.disable(let_in, row_id(grace.user_id)),
+        users.set_roles(let_in, row_id(hopper.user_id), frozenset({"admin"})),
+        sessions.revoke_others(let_in),
+    ):
+        with pytest.raises(Unauthenticated):
+            await act
+    assert (await grace.ask("{ viewer { id } }")).data["viewer"]["id"] == grace.id
+
+
+async def test_who_lost_the_role_while_their_mutation_waited_is_refused(open_house: OpenHouse) -> None:
+    house = await open_house()
+    grace, hopper = [await house.person(name, administrator=True) for name in ("grace", "hopper")]
+    let_in = await identity_of(hopper)
+    await grace.ask(SET_ROLES, {"input": {"id": hopper.user_id, "roles": ["USER"]}})
+    with pytest.raises(Forbidden):
+        await house.auth.users.set_roles(let_in, row_id(hopper.user_id), frozenset({"admin"}))
+
+
+async def identity_of(person: Person) -> Identity:
+    viewer = (await person.ask("{ viewer { scopes session { id } } }")).data["viewer"]
+    return Identity(
+        kind=IdentityKind.USER,
+        subject=row_id(person.user_id),
+        session_id=row_id(viewer["session"]["id"]),
+        scopes=frozenset(viewer["scopes"]),
+    )
+
+
+def row_id(node_id: str) -> str:
+    return base64.b64decode(node_id).decode().partition(":")[2]

@@ -11,10 +11,6 @@ from auth.secret import Secret
 from auth.sessions import Grant
 
 
-class CookieRepeated(Exception):
-    """A cookie came twice. A sibling domain can plant one beside ours, and which of the two counts is a guess."""
-
-
 class CookieNames:
     """The names, which on https carry the prefix that binds a cookie to this host alone."""
 
@@ -24,20 +20,18 @@ class CookieNames:
         self.access = f"{prefix}-access"
         self.session = f"{prefix}-session"
 
-    def read(self, headers: Iterable[str]) -> tuple[Secret | None, Secret | None]:
-        """Return the access token and the session secret in the Cookie headers. Raises `CookieRepeated`."""
-        found: dict[str, str] = {}
+    def read(self, headers: Iterable[str]) -> tuple[list[Secret], list[Secret]]:
+        """Return every access token, and every session secret, in the Cookie headers; some may be empty."""
+        found: dict[str, list[Secret]] = {self.access: [], self.session: []}
         for header in headers:
             for pair in header.split(";"):
                 # RFC 6265 knows two blanks. Python's strip knows thirty, and behind one of the others a browser sees
                 # no `__Host-`: a sibling domain may set such a cookie.
                 name, _, value = pair.strip(" \t").partition("=")
-                if name in (self.access, self.session):
-                    if name in found:
-                        raise CookieRepeated(name)
-                    found[name] = value.strip('"')
-        access, session = found.get(self.access), found.get(self.session)
-        return Secret(access) if access else None, Secret(session) if session else None
+                if name in found:
+                    quoted = len(value) > 1 and value[0] == value[-1] == '"'
+                    found[name].append(Secret(value[1:-1] if quoted else value))
+        return found[self.access], found[self.session]
 
 
 class ResponseCookies:

@@ -1,24 +1,31 @@
 """From a request's headers to the credential that it presents."""
 
+from dataclasses import replace
+
 from starlette.requests import HTTPConnection
 
-from auth.gate import NO_CREDENTIAL, Credential
+from auth.gate import Credential
 from auth.refusals import Reason
 from auth.secret import Secret
 from auth.sessions import Device
-from web.cookies import CookieNames, CookieRepeated
+from web.cookies import CookieNames
+
+# More sessions than these one browser never has; whoever shows more wants work done.
+_MOST_SHOWN = 4
 
 
 def read_credential(connection: HTTPConnection, cookies: CookieNames) -> Credential:
     """Return what was presented. Where there are both a header and cookies, the header counts."""
+    accesses, sessions = cookies.read(connection.headers.getlist("cookie"))
+    shown = tuple(secret for secret in sessions[:_MOST_SHOWN] if secret)
     authorization = connection.headers.getlist("authorization")
     if authorization:
-        return _read_bearer(authorization)
-    try:
-        access, session = cookies.read(connection.headers.getlist("cookie"))
-    except CookieRepeated:
-        return Credential(fault=Reason.COOKIE_REPEATED)
-    return NO_CREDENTIAL if access is None and session is None else Credential(access, session)
+        return replace(_read_bearer(authorization), shown_secrets=shown)
+    if len(accesses) > 1 or len(sessions) > 1:
+        # A sibling domain can plant a cookie beside ours, and which of the two counts is a guess.
+        return Credential(fault=Reason.COOKIE_REPEATED, shown_secrets=shown)
+    access, session = next(filter(None, accesses), None), next(filter(None, sessions), None)
+    return Credential(access, session, shown_secrets=shown)
 
 
 def read_device(connection: HTTPConnection) -> Device:
@@ -34,4 +41,4 @@ def _read_bearer(headers: list[str]) -> Credential:
     scheme, _, token = headers[0].partition(" ")
     if len(headers) > 1 or scheme.lower() != "bearer" or not token.strip():
         return Credential(fault=Reason.CREDENTIAL_MALFORMED)
-    return Credential(access_token=Secret(token.strip()))
+    return Credential(access_token=Secret(token.strip(" ")))

@@ -87,7 +87,7 @@ class GraphQLView(GraphQL[Context, None]):
         """Shape a result; an error of the request as a whole comes without `data` (GraphQL §7.1.1)."""
         response = await super().process_result(request, result)
         if result.data is None and result.errors and all(error.path is None for error in result.errors):
-            response.pop("data", None)  # type: ignore[misc]
+            response.pop("data", None)
         return response
 
     def create_response(

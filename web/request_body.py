@@ -3,7 +3,7 @@
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from strawberry.http import GraphQLRequestData
 
 from schema.errors import Code
@@ -36,17 +36,21 @@ async def read_graphql_request(request: Request) -> GraphQLRequestData:
 
 
 def _media_type(request: Request) -> str:
-    media_type, *parameters = request.headers.get("content-type", "").lower().split(";")
+    headers = request.headers.getlist("content-type")
+    media_type, *parameters = headers[0].lower().split(";") if len(headers) == 1 else [""]
     charsets = [value for name, _, value in (part.strip().partition("=") for part in parameters) if name == "charset"]
     return media_type.strip() if all(charset.strip('"') == "utf-8" for charset in charsets) else "another charset"
 
 
 async def _whole(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            raise RequestRefused(413, f"The body has at most {LARGEST_BODY} bytes.")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LARGEST_BODY:
+                raise RequestRefused(413, f"The body has at most {LARGEST_BODY} bytes.")
+    except ClientDisconnect as error:
+        raise RequestRefused(400, "The body broke off.") from error
     return bytes(body)
 
 

@@ -38,12 +38,16 @@ def build_app(schema: Schema, *, https: bool, lifespan: Lifespan) -> Starlette:
     ]
     if STATIC.is_dir():
         routes.append(Mount("/static", _HashedFiles(directory=STATIC)))
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[Middleware(AccessLog), Middleware(SecurityHeaders, https=https)],
         exception_handlers={404: _not_found, 405: _not_allowed},
         lifespan=lifespan,
     )
+    # The router would answer `/graphql/` with a redirect to wherever the Host header says, and a client would send the
+    # password that it posted there after it.
+    app.router.redirect_slashes = False
+    return app
 
 
 class _HashedFiles(StaticFiles):
