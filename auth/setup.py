@@ -40,15 +40,14 @@ class Setup:
 
         Raises `InputRefused`, also with SETUP_TOKEN_INVALID and EMAIL_TAKEN, `Overloaded` and `StoreUnavailable`.
         """
-        password_hash = await self._users.hash_for_new(email=email, password=password, display_name=display_name)
+        account = await self._users.prepare(
+            email=email,
+            password=password,
+            display_name=display_name,
+            roles=frozenset({scopes.USER, scopes.ADMIN}),
+        )
         async with self._database.transaction() as tx:
             valid = await store.setup_tokens.consume(tx, digest=token.digest(), now=self._clock.now())
             if not valid or await store.users.someone_has_role(tx, scopes.ADMIN):
                 raise InputRefused(Fault.SETUP_TOKEN_INVALID)
-            return await self._users.insert(
-                tx,
-                email=email,
-                display_name=display_name,
-                password_hash=password_hash,
-                roles=frozenset({scopes.USER, scopes.ADMIN}),
-            )
+            return await self._users.insert(tx, account)

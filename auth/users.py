@@ -1,6 +1,7 @@
 """People: signing up, being looked at and administered, and changing one's password."""
 
 import unicodedata
+from dataclasses import dataclass, replace
 
 import store.sessions
 import store.users
@@ -19,6 +20,16 @@ from store.users import UserRow
 _LONGEST_SEARCH = 320  # no address and no name is longer
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class NewAccount:
+    """What an account is made of, checked, with the password hashed; not yet in the store."""
+
+    email: Email
+    display_name: str
+    password_hash: str
+    roles: frozenset[str]
+
+
 class Users:
     """Makes, finds, changes and disables accounts."""
 
@@ -33,15 +44,16 @@ class Users:
 
         Raises `InputRefused`, `Overloaded` and `StoreUnavailable`.
         """
-        address, name = read_email(email), read_display_name(display_name)
-        password_hash = await self._passwords.hash_checked(password, about_its_owner=(address.address, name))
+        account = await self.prepare(
+            email=email, password=password, display_name=display_name, roles=frozenset({scopes.USER})
+        )
         async with self._database.transaction() as tx:
-            if not await self._insert(tx, address, name, password_hash, frozenset({scopes.USER})):
+            if not await self._insert(tx, account):
                 # An answer that is given without a write to the disk comes a millisecond sooner, and would tell that
                 # the address is taken. So the same rows are written here too, under a name that nobody can have,
                 # and taken back before anybody sees them.
-                decoy = Email(address.address, f"\0{new_id()}")
-                await self._insert(tx, decoy, name, password_hash, frozenset({scopes.USER}), decoy=True)
+                decoy = Email(account.email.address, f"\0{new_id()}")
+                await self._insert(tx, replace(account, email=decoy), decoy=True)
 
     async def create(
         self, *, email: str, password: str, display_name: str, roles: frozenset[str] = frozenset({scopes.USER})
@@ -50,25 +62,21 @@ class Users:
 
         Raises `InputRefused`, also with EMAIL_TAKEN, `Overloaded` and `StoreUnavailable`.
         """
-        password_hash = await self.hash_for_new(email=email, password=password, display_name=display_name)
+        account = await self.prepare(email=email, password=password, display_name=display_name, roles=roles)
         async with self._database.transaction() as tx:
-            return await self.insert(
-                tx, email=email, display_name=display_name, password_hash=password_hash, roles=roles
-            )
+            return await self.insert(tx, account)
 
-    async def hash_for_new(self, *, email: str, password: str, display_name: str) -> str:
-        """Check the three things an account is made of and hash the password. Raises `InputRefused`, `Overloaded`."""
-        about = (read_email(email).address, read_display_name(display_name))
-        return await self._passwords.hash_checked(password, about_its_owner=about)
+    async def prepare(self, *, email: str, password: str, display_name: str, roles: frozenset[str]) -> NewAccount:
+        """Check what an account is made of and hash its password. Raises `InputRefused` and `Overloaded`."""
+        address, name = read_email(email), read_display_name(display_name)
+        password_hash = await self._passwords.hash_checked(password, about_its_owner=(address.address, name))
+        return NewAccount(address, name, password_hash, roles)
 
-    async def insert(
-        self, tx: Transaction, *, email: str, display_name: str, password_hash: str, roles: frozenset[str]
-    ) -> UserRow:
+    async def insert(self, tx: Transaction, account: NewAccount) -> UserRow:
         """Add an account within a transaction. Raises `InputRefused` with EMAIL_TAKEN."""
-        address = read_email(email)
-        if not await self._insert(tx, address, read_display_name(display_name), password_hash, roles):
+        if not await self._insert(tx, account):
             raise InputRefused(Fault.EMAIL_TAKEN)
-        user = await store.users.find_by_email(tx, address.key)
+        user = await store.users.find_by_email(tx, account.email.key)
         if user is None:
             raise NotFound("There is no such user.")
         return user
@@ -143,25 +151,16 @@ class Users:
                 raise InputRefused(Fault.CURRENT_PASSWORD_WRONG)
             return await store.sessions.revoke_all_of_user(tx, user.id, now, keep=identity.session_id)
 
-    async def _insert(
-        self,
-        tx: Transaction,
-        email: Email,
-        display_name: str,
-        password_hash: str,
-        roles: frozenset[str],
-        *,
-        decoy: bool = False,
-    ) -> bool:
+    async def _insert(self, tx: Transaction, account: NewAccount, *, decoy: bool = False) -> bool:
         user_id = new_id()
         inserted = await store.users.insert_unless_taken(
             tx,
             user_id=user_id,
-            email=email.address,
-            email_key=email.key,
-            display_name=display_name,
-            password_hash=password_hash,
-            roles=roles,
+            email=account.email.address,
+            email_key=account.email.key,
+            display_name=account.display_name,
+            password_hash=account.password_hash,
+            roles=account.roles,
             now=self._clock.now(),
         )
         if decoy:
