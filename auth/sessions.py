@@ -1,5 +1,6 @@
 """Sessions: the rows that decide, on every request, whether somebody is logged in. A JWT only names one."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,7 +14,7 @@ from auth.refusals import NotFound, Reason, Unauthenticated
 from auth.scopes import Rights
 from auth.secret import Secret, new_secret
 from auth.tokens import AccessClaims, issue_access_token
-from store import Database, Transaction
+from store import Database, StoreUnavailable, Transaction
 from store.sessions import SessionRow, Standing
 
 # A browser with ten tabs renews ten times at once; one of them writes "last seen".
@@ -99,8 +100,12 @@ class Sessions:
         standing = await store.sessions.standing_by_secret(self._database, secret.digest())
         grant = self._grant(standing)
         if standing is not None and self._clock.now() - standing.last_seen_at >= _SEEN_RECENTLY:
-            async with self._database.transaction() as tx:
-                await store.sessions.touch(tx, standing.session_id, seen_at=self._clock.now(), address=device.address)
+            # Not to be able to write down when somebody was seen is no reason to keep them out.
+            with suppress(StoreUnavailable):
+                async with self._database.transaction() as tx:
+                    await store.sessions.touch(
+                        tx, standing.session_id, seen_at=self._clock.now(), address=device.address
+                    )
         return grant
 
     async def identify(self, claims: AccessClaims) -> Identity:

@@ -489,3 +489,12 @@ async def test_a_browser_that_returns_while_the_database_is_locked_is_not_logged
         assert "UNAUTHENTICATED" not in answer.response.text
         assert "watchword-session=;" not in str(answer.response.headers)
     assert (await present(house, secret)).data["viewer"]["id"] == ada.id
+
+
+async def test_a_browser_that_returns_while_the_database_is_locked_can_read(open_house: OpenHouse) -> None:
+    house = await open_house(database_timeout=timedelta(milliseconds=50))
+    ada = await house.person("ada")
+    house.clock.move(timedelta(minutes=10))
+    with write_lock(house.settings.database_file):
+        answer = await present(house, cookies(session=jar(ada.client)["session"]))
+    assert answer.data["viewer"]["id"] == ada.id

@@ -318,17 +318,17 @@ def test_migrations_that_branch_are_refused_with_a_sentence(migrated: Path, tmp_
 UPGRADE = "import sys; from pathlib import Path; from store.migrate import upgrade; print(upgrade(Path(sys.argv[1])))"
 
 
-async def test_of_processes_that_start_together_one_migrates_and_the_others_wait_for_it(file: Path) -> None:
+async def test_of_processes_that_start_together_one_migrates_and_the_other_waits_for_it(file: Path) -> None:
     processes = [
         await asyncio.create_subprocess_exec(
             sys.executable, "-c", UPGRADE, str(file), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
-        for _ in range(3)
+        for _ in range(2)
     ]
     said = await asyncio.gather(*[process.communicate() for process in processes])
-    assert [process.returncode for process in processes] == [0, 0, 0], said
+    assert [process.returncode for process in processes] == [0, 0], said
     applied = sorted((out.decode().strip() for out, _ in said), key=len)
-    assert applied == ["[]", "[]", str([Pending("core", None, HEAD)])]
+    assert applied == ["[]", str([Pending("core", None, HEAD)])]
     assert pending(file) == []
 
 
