@@ -106,10 +106,18 @@ def _make_secret(path: Path) -> None:
     descriptor, fresh = tempfile.mkstemp(dir=path.parent)  # made with mode 0600
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(48))
+        file.flush()
+        os.fsync(file.fileno())
     # A link appears whole or not at all: of two processes that start together, one makes it and both read it.
     with suppress(FileExistsError):
         os.link(fresh, path)
     Path(fresh).unlink()
+    # The database that is sealed under it is synced to the disk; after a power cut it must not be there alone.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _load_domain(name: str) -> Domain[Any]:

@@ -52,7 +52,7 @@ class Users:
                 # An answer that is given without a write to the disk comes a millisecond sooner, and would tell that
                 # the address is taken. So the same rows are written here too, under a name that nobody can have,
                 # and taken back before anybody sees them.
-                decoy = Email(account.email.address, f"\0{new_id()}")
+                decoy = Email(account.email.address, f" {new_id()}")
                 await self._insert(tx, replace(account, email=decoy), decoy=True)
 
     async def create(

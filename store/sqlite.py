@@ -38,11 +38,15 @@ class _Connection:
         self.raw = sqlite3.connect(
             path, timeout=patience.total_seconds(), isolation_level=None, check_same_thread=False
         )
-        self.raw.execute("PRAGMA foreign_keys = ON")
-        self.raw.execute("PRAGMA journal_mode = WAL")
-        self.raw.execute("PRAGMA synchronous = FULL")
-        if read_only:
-            self.raw.execute("PRAGMA query_only = ON")
+        try:
+            self.raw.execute("PRAGMA foreign_keys = ON")
+            self.raw.execute("PRAGMA journal_mode = WAL")
+            self.raw.execute("PRAGMA synchronous = FULL")
+            if read_only:
+                self.raw.execute("PRAGMA query_only = ON")
+        except BaseException:
+            self.raw.close()
+            raise
 
     async def one(self, statement: Statement, /, **values: Any) -> Row | None:
         compiled = statement.compiled(_DIALECT)
