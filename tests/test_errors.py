@@ -1,6 +1,7 @@
 """Refusals: one shape, a closed list of codes, and nothing of what a client wrote."""
 
 import logging
+import time
 
 import pytest
 import strawberry
@@ -54,6 +55,15 @@ async def test_a_document_that_calls_more_than_one_credential_mutation_is_refuse
     credentials = {"email": ada.email, "password": "not it, not it"}
     answer = await ada.ask(query, {"i": credentials, "s": {**credentials, "displayName": "X"}})
     assert answer.code == "OPERATION_TOO_LARGE"
+
+
+async def test_fragments_that_spread_each_other_twice_are_followed_once(nobody: Client) -> None:
+    # Followed each time they are spread, these would be a thousand million steps, in one kilobyte.
+    doubling = " ".join(f"fragment f{n} on Mutation {{ ...f{n + 1} ...f{n + 1} }}" for n in range(30))
+    query = f"mutation {{ ...f0 }} {doubling} fragment f30 on Mutation {{ logout {{ sessionEnded }} }}"
+    begun = time.process_time()
+    await nobody.ask(query)
+    assert time.process_time() - begun < 2
 
 
 async def test_one_credential_mutation_a_document_runs(house: House) -> None:
