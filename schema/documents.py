@@ -74,11 +74,7 @@ def documents(schema: Callable[[], GraphQLSchema], credential_fields: frozenset[
 def _prepared(query: str, schema: GraphQLSchema, credential_fields: frozenset[str]) -> Prepared:
     document = _parsed(query)
     errors = [
-        GraphQLError(
-            without_values(error.message),
-            nodes=error.nodes,
-            extensions={"code": Code.GRAPHQL_VALIDATION_FAILED.name},
-        )
+        refusal(Code.GRAPHQL_VALIDATION_FAILED, without_values(error.message), error.nodes)
         for error in validate_document(schema, document, tuple(specified_rules))
     ]
     return Prepared(
@@ -111,7 +107,7 @@ def _beyond_limits(document: DocumentNode, credential_fields: frozenset[str]) ->
             if len(called) > 1:
                 # One request with a thousand aliased logins would be a thousand guesses (ASVS 15.2.2).
                 message = "A document calls at most one mutation that takes a password or a secret."
-                yield GraphQLError(message, nodes=called, extensions={"code": Code.OPERATION_TOO_LARGE.name})
+                yield refusal(Code.OPERATION_TOO_LARGE, message, called)
 
 
 def _root_fields(

@@ -4,11 +4,12 @@ Whatever is not foreseen here is INTERNAL: its text stays in the log, where the 
 """
 
 import re
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
 import structlog
-from graphql import GraphQLError, GraphQLSyntaxError
+from graphql import GraphQLError, GraphQLSyntaxError, Node
 from strawberry.exceptions import StrawberryInputCoercionError
 
 from auth.refusals import Conflict, Forbidden, NotFound, Overloaded, Unauthenticated
@@ -41,9 +42,9 @@ class BadInput(Exception):
 _LONGEST_MESSAGE = 500
 
 
-def refusal(code: Code, message: str, **more: Any) -> GraphQLError:
-    """Return an error with a code."""
-    return GraphQLError(message, extensions={"code": code.name, **more})
+def refusal(code: Code, message: str, nodes: Sequence[Node] | None = None) -> GraphQLError:
+    """Return an error with a code, at these places of the document."""
+    return GraphQLError(message, nodes, extensions={"code": code.name})
 
 
 def presented(error: GraphQLError, request_id: str) -> GraphQLError:

@@ -10,16 +10,13 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from auth import keys
 from auth.keys import SigningKey
 from auth.refusals import Reason, Unauthenticated
 from auth.tokens import AccessClaims, issue_access_token, verify_access_token
-
-# Properties hold on a busy machine too.
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ISSUER = "https://id.example.org"
 NOW = datetime(2030, 1, 2, 3, 4, 5, 600_000, UTC)
@@ -273,7 +270,6 @@ def test_claims_that_we_do_not_know_are_passed_over() -> None:
     assert verify(with_claims(future="something", azp="x")).subject == SAID.subject
 
 
-@PATIENT
 @given(st.data())
 def test_any_single_changed_character_is_refused(data: st.DataObject) -> None:
     token = with_claims()
@@ -290,7 +286,6 @@ json_values = st.recursive(
 )
 
 
-@PATIENT
 @given(claim=st.sampled_from([*PAYLOAD, "nbf"]), value=json_values)
 def test_whatever_stands_in_a_claim_there_is_an_answer_and_no_other_error(claim: str, value: object) -> None:
     token = with_claims(**{claim: value})
@@ -302,7 +297,6 @@ def test_whatever_stands_in_a_claim_there_is_an_answer_and_no_other_error(claim:
     assert said.expires_at > NOW
 
 
-@PATIENT
 @given(
     scopes=st.frozensets(st.sampled_from(["users:read", "users:write", "sessions:read", "books:lend", "a:b"])),
     life=st.integers(1, 3_600),

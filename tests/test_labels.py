@@ -5,16 +5,13 @@ import unicodedata
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auth.faults import Fault, InputRefused
 from auth.ids import new_id
 from auth.labels import read_device_name, read_display_name, read_email
 from tests.house import PASSWORD, House, Person
-
-# Properties hold on a busy machine too.
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 READERS = [
     pytest.param(read_display_name, Fault.DISPLAY_NAME_INVALID, id="a person's name"),
@@ -183,7 +180,6 @@ async def test_a_name_is_found_however_its_letters_were_composed(house: House, g
         assert answer.data["users"]["nodes"] == [{"displayName": name}]
 
 
-@PATIENT
 @given(st.text())
 def test_reading_a_name_twice_changes_nothing_and_no_text_breaks_it(text: str) -> None:
     try:
@@ -194,7 +190,6 @@ def test_reading_a_name_twice_changes_nothing_and_no_text_breaks_it(text: str) -
     assert 1 <= len(name) <= 80
 
 
-@PATIENT
 @given(st.text() | st.emails() | st.builds("{}@{}".format, st.text(max_size=10), st.text(max_size=10)))
 def test_reading_an_address_twice_changes_nothing_and_no_text_breaks_it(text: str) -> None:
     try:
@@ -204,7 +199,6 @@ def test_reading_an_address_twice_changes_nothing_and_no_text_breaks_it(text: st
     assert read_email(email.address) == email
 
 
-@PATIENT
 @given(st.emails())
 def test_an_address_in_capitals_has_the_same_key(address: str) -> None:
     try:

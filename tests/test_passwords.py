@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from argon2 import PasswordHasher, extract_parameters
 from argon2.low_level import Type
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import store.users
@@ -24,9 +24,6 @@ from auth.refusals import Overloaded
 from settings import load_settings
 from store.users import UserRow
 from tests.house import PASSWORD, SIGN_UP, WHO_AM_I, Answer, House, OpenHouse, Person
-
-# Properties hold on a busy machine too.
-PATIENT = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 CHANGE = """
 mutation ChangePassword($input: ChangePasswordInput!) {
@@ -284,7 +281,7 @@ def test_no_password_takes_long_to_look_at(password: str) -> None:
     assert time.thread_time() - begun < 0.25
 
 
-@PATIENT
+@settings(max_examples=50)
 @given(password=st.text(max_size=140), about=st.lists(st.text(max_size=20), max_size=3))
 def test_no_text_breaks_the_rules_and_a_known_word_never_makes_a_password_better(
     password: str, about: list[str]

@@ -1,13 +1,10 @@
 """Scopes and roles: what a role grants, and that nothing is granted by accident."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auth.scopes import ADMIN, CORE_SCOPES, ROLES, USER, Rights, is_scope, rights
-
-# Properties hold on a busy machine too.
-PATIENT = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SCOPES = ["books:read", "books:write", "books:lend", "cars:drive", "users:read", "users:delete"]
 role_names = st.sampled_from([USER, ADMIN, "auditor", "owner", "Admin", "", "admin "])
@@ -94,7 +91,7 @@ def test_whatever_else_is_written_is_not_a_scope(text: str) -> None:
     assert not is_scope(text)
 
 
-@PATIENT
+@settings(max_examples=50)
 @given(granted=any_rights(), roles=st.frozensets(role_names))
 def test_roles_never_give_what_no_role_of_them_grants(granted: Rights, roles: frozenset[str]) -> None:
     held = granted.of_roles(roles)
@@ -103,20 +100,20 @@ def test_roles_never_give_what_no_role_of_them_grants(granted: Rights, roles: fr
         assert any(scope in granted.grants.get(role, frozenset()) for role in roles)
 
 
-@PATIENT
+@settings(max_examples=50)
 @given(granted=any_rights(), roles=st.frozensets(role_names), more=st.frozensets(role_names))
 def test_a_role_more_never_takes_a_scope_away(granted: Rights, roles: frozenset[str], more: frozenset[str]) -> None:
     assert granted.of_roles(roles) | granted.of_roles(more) == granted.of_roles(roles | more)
 
 
-@PATIENT
+@settings(max_examples=50)
 @given(granted=any_rights(), roles=st.frozensets(role_names))
 def test_every_scope_that_anybody_holds_has_a_sentence(granted: Rights, roles: frozenset[str]) -> None:
     assert granted.of_roles(roles) <= set(granted.sentences)
     assert granted.of_roles(roles) <= granted.of_roles({ADMIN})
 
 
-@PATIENT
+@settings(max_examples=50)
 @given(granted=any_rights(), stranger=st.text())
 def test_a_role_that_nobody_declared_grants_nothing_whatever_it_is_called(granted: Rights, stranger: str) -> None:
     if stranger not in granted.grants:

@@ -3,10 +3,10 @@
 import time
 
 import structlog
-import uuid_utils
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from auth.ids import new_id
 from schema.errors import Code
 from web.responses import refusal_response
 from web.state import name_request
@@ -26,7 +26,7 @@ class AccessLog:
             await self._app(scope, receive, send)
             return
         # Made here and never taken from the client: an id that strangers choose can forge the log.
-        request_id = uuid_utils.uuid7().hex
+        request_id = new_id()
         name_request(scope, request_id)
         begun, status = time.perf_counter(), 0
 
