@@ -1,8 +1,9 @@
 # Everything a machine with Python 3.11 or newer and make needs. `make serve` and `make test` set up what is missing.
 
 PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
+VENV     := .venv
+BIN      := $(VENV)/bin
+VERIFIER := examples/resource_server/node
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -16,12 +17,16 @@ serve: $(VENV)/.runtime web/static/.built ## Set everything up, then serve on ht
 	@$(BIN)/watchword serve
 
 .PHONY: test
-test: $(VENV)/.dev web/static/.built ## Set everything up, then run every check and every test.
+test: $(VENV)/.dev web/static/.built $(VERIFIER)/node_modules/.installed ## Set everything up, then run every check and every test.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto
+
+.PHONY: bench
+bench: $(VENV)/.runtime ## Measure what tokens and the gate cost; bench/RESULTS.md has what it printed.
+	@$(BIN)/python -m bench.tokens
 
 .PHONY: format
 format: $(VENV)/.dev ## Format the code.
@@ -44,7 +49,7 @@ lock: $(VENV)/.dev ## Lock the newest versions that pyproject.toml allows, with 
 
 .PHONY: clean
 clean: ## Remove everything that was set up or built; the data folder stays.
-	rm -rf $(VENV) .node web/static dashboard/node_modules
+	rm -rf $(VENV) .node web/static dashboard/node_modules $(VERIFIER)/node_modules
 
 LOCK := --quiet --universal --generate-hashes --no-emit-index-url --no-header --upgrade --python-version 3.11
 
@@ -60,6 +65,10 @@ $(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VERIFIER)/node_modules/.installed: $(VERIFIER)/package-lock.json | $(VENV)/bin/python
+	cd $(VERIFIER) && ../../../scripts/with_node npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@
 
 web/static/.built: $(shell find dashboard -type f -not -path '*/node_modules/*') | $(VENV)/bin/python

@@ -1,8 +1,9 @@
-"""The operator's commands: `watchword serve | migrate | doctor | users create | schema print`."""
+"""The operator's commands: `watchword serve | migrate | doctor | users | keys | token | schema`."""
 
 import asyncio
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from functools import wraps
 
 import click
@@ -10,6 +11,8 @@ import click
 import doctor as doctors
 from auth import scopes
 from auth.faults import InputRefused
+from auth.key_states import KeyStanding, KeyState
+from auth.refusals import NotFound
 from auth.sealing import SealBroken
 from installation import Installation, assemble
 from schema import DomainRefused, UnguardedField
@@ -19,6 +22,7 @@ from store import StoreUnavailable
 from store.fence import MigrationRefused
 from store.migrate import MigrationFailed
 from store.users import UserRow
+from token_explained import explain
 
 _MENDABLE = (
     DomainRefused,
@@ -28,6 +32,7 @@ _MENDABLE = (
     StoreUnavailable,
     SealBroken,
     InputRefused,
+    NotFound,
 )
 
 
@@ -98,12 +103,70 @@ def users_create(
 ) -> None:
     """Make an account, an administrator's too."""
     # Never an option: it would stand in the shell's history and in the list of processes.
-    password = _piped() if password_stdin else click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    password = (
+        _piped("the password")
+        if password_stdin
+        else click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    )
     installation.prepare_database()
     user = asyncio.run(
         _create(installation, email, password, display_name, frozenset(roles) or frozenset({scopes.USER}))
     )
     click.echo(f"{user.email} has an account with the roles: {', '.join(sorted(user.roles))}")
+
+
+@main.group()
+def keys() -> None:
+    """Look after the keys that sign tokens."""
+
+
+@keys.command("list")
+@_on_the_installation
+def keys_list(installation: Installation) -> None:
+    """Show every key: which one is next, which signs, and until when the others verify."""
+    installation.prepare_database()
+    for key in asyncio.run(_standings(installation)):
+        click.echo(f"{key.kid}  {key.algorithm:<5}  {key.state.name.lower():<7}  {_life_of(key)}")
+
+
+@keys.command("rotate")
+@click.option(
+    "--now", "at_once", is_flag=True, help="Sign with it at once, though verifiers elsewhere may not have it."
+)
+@_on_the_installation
+def keys_rotate(installation: Installation, at_once: bool) -> None:
+    """Let the next key sign and publish another. Nobody is logged out, and no server needs a restart."""
+    installation.prepare_database()
+    key = asyncio.run(_rotate(installation, at_once=at_once))
+    click.echo(f"{key.kid} signs from {_moment(key.signs_from)} on.")
+
+
+# A thumbprint may begin with a hyphen, as options do: so nothing but --help and --yes is taken for one.
+@keys.command("revoke", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@click.argument("kid")
+@click.confirmation_option(prompt="Every token that this key signed is refused from now on, API tokens too. Go on?")
+@_on_the_installation
+def keys_revoke(installation: Installation, kid: str) -> None:
+    """Refuse every token that a key signed, because it may have been stolen. Sessions live on, with new tokens."""
+    installation.prepare_database()
+    key = asyncio.run(_revoke(installation, kid))
+    click.echo(f"{kid} is revoked; {key.kid} signs now.")
+
+
+@main.group()
+def token() -> None:
+    """Look at tokens."""
+
+
+@token.command("decode")
+@click.argument("text", default="-", metavar="[TOKEN]")
+@_on_the_installation
+def token_decode(installation: Installation, text: str) -> None:
+    """Show the three parts of a JWT, explained, and whether it verifies here and why not.
+
+    Without an argument it is read from standard input, which leaves it in no shell's history.
+    """
+    click.echo(explain(installation, _piped("the token") if text == "-" else text))
 
 
 @main.group()
@@ -118,11 +181,44 @@ def schema_print(installation: Installation) -> None:
     click.echo(installation.built.schema.as_str())
 
 
-def _piped() -> str:
+def _piped(what: str) -> str:
     try:
         return sys.stdin.buffer.readline().decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise click.ClickException("the password is not text in UTF-8") from error
+        raise click.ClickException(f"{what} is not text in UTF-8") from error
+
+
+async def _standings(installation: Installation) -> list[KeyStanding]:
+    async with installation.open_auth(to_look=True) as auth:
+        return await auth.key_ring.standings()
+
+
+async def _rotate(installation: Installation, *, at_once: bool) -> KeyStanding:
+    async with installation.open_auth() as auth:
+        return await auth.key_ring.rotate(at_once=at_once)
+
+
+async def _revoke(installation: Installation, kid: str) -> KeyStanding:
+    async with installation.open_auth() as auth:
+        return await auth.key_ring.revoke(kid)
+
+
+def _life_of(key: KeyStanding) -> str:
+    match key.state:
+        case KeyState.NEXT if key.signs_from is None:
+            return f"published {_moment(key.created_at)}"
+        case KeyState.NEXT:
+            return f"signs from {_moment(key.signs_from)}"
+        case KeyState.CURRENT:
+            return f"signs since {_moment(key.signs_from)}"
+        case KeyState.RETIRED:
+            return f"verifies until {_moment(key.verifies_until)}"
+        case KeyState.REVOKED:
+            return f"refused since {_moment(key.verifies_until)}"
+
+
+def _moment(instant: datetime | None) -> str:
+    return "-" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
 
 
 async def _create(

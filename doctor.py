@@ -14,7 +14,18 @@ from web.routes import STATIC
 
 # The names that this application puts on Python's path. PyPI has packages that own some of them too, and pip
 # overwrites silently.
-OWN_MODULES = ("auth", "schema", "store", "web", "server", "cli", "doctor", "installation", "settings")
+OWN_MODULES = (
+    "auth",
+    "schema",
+    "store",
+    "web",
+    "server",
+    "cli",
+    "doctor",
+    "installation",
+    "settings",
+    "token_explained",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,14 +46,17 @@ class Installation:
             raise StoreUnavailable(f"the database is behind in {behind[0].namespace!r}: run `watchword migrate`")
 
     @asynccontextmanager
-    async def open_auth(self, clock: Clock | None = None) -> AsyncIterator[Auth]:
-        """Open the database and everything of `auth` over it, and close both.
+    async def open_auth(self, clock: Clock | None = None, *, to_look: bool = False) -> AsyncIterator[Auth]:
+        """Open the database and everything of `auth` over it, and close both; `to_look` changes no key.
 
         Raises `StoreUnavailable`, and `SealBroken` when the secret key is not the one the database was made with.
         """
         settings = self.settings
         policy = Policy(
             issuer=settings.public_url,
+            signing_algorithm=settings.signing_algorithm,
+            signing_key_lifetime=settings.signing_key_lifetime,
+            publication_time=settings.jwks_max_age,
             access_token_lifetime=settings.access_token_lifetime,
             session_idle_timeout=settings.session_idle_timeout,
             session_lifetime=settings.session_lifetime,
@@ -61,7 +64,7 @@ class Installation:
         )
         database = SQLiteDatabase(settings.database_file, patience=settings.database_timeout)
         try:
-            auth = await open_auth(database, policy, self.built.rights, self.secret_keys(), clock)
+            auth = await open_auth(database, policy, self.built.rights, self.secret_keys(), clock, to_look=to_look)
             try:
                 yield auth
             finally:

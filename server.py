@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -94,6 +95,9 @@ def _application(installation: Installation, clock: Clock | None = None) -> Star
                 for domain in installation.domains
                 if domain.lifespan is not None
             }
+            for domain in installation.domains:
+                for claim, source in domain.claims.items():
+                    auth.extra_claims.add(claim, partial(source, services.get(domain.name)))
             # What start-up made stays: without this each full collection looks through all of it again, for 25 ms.
             gc.collect()
             gc.freeze()

@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     migrate_on_start: bool = True
     secret_key: Annotated[list[SecretStr], NoDecode, BeforeValidator(_listed)] = []
     domains: Annotated[list[str], NoDecode, BeforeValidator(_listed)] = []
+    signing_algorithm: Literal["EdDSA", "ES256", "RS256", "HS256"] = "EdDSA"
+    signing_key_lifetime: Duration = Field(default=timedelta(days=90), ge=timedelta(hours=1), le=timedelta(days=366))
+    jwks_max_age: Duration = Field(default=timedelta(minutes=5), ge=timedelta(seconds=1), le=timedelta(days=1))
     access_token_lifetime: Duration = Field(
         default=timedelta(minutes=5), ge=timedelta(minutes=1), le=timedelta(hours=1)
     )

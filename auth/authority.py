@@ -3,18 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from auth.api_tokens import ApiTokens
+from auth.audit import Audit
 from auth.clock import Clock, SystemClock
+from auth.extra_claims import ExtraClaims
+from auth.foundation import Foundation
 from auth.gate import Gate
-from auth.key_ring import KeyRing, open_key_ring
+from auth.issuer import Issuer
+from auth.key_ring import KeyRing
 from auth.login import Login
 from auth.passwords import Passwords
 from auth.policy import Policy
+from auth.refresh_tokens import RefreshTokens
+from auth.renewal import Renewal
 from auth.scopes import Rights
 from auth.sealing import Sealer
 from auth.secret import Secret
+from auth.service_accounts import ServiceAccounts
+from auth.service_login import ServiceLogin
 from auth.sessions import Sessions
 from auth.setup import Setup
+from auth.token_status import TokenStatus
 from auth.users import Users
+from auth.verifier import Verifier
 from store import Database
 
 
@@ -26,10 +37,17 @@ class Auth:
     clock: Clock
     policy: Policy
     rights: Rights
+    audit: Audit
     key_ring: KeyRing
+    extra_claims: ExtraClaims
     gate: Gate
     login: Login
     sessions: Sessions
+    renewal: Renewal
+    api_tokens: ApiTokens
+    service_accounts: ServiceAccounts
+    service_login: ServiceLogin
+    token_status: TokenStatus
     setup: Setup
     users: Users
     passwords: Passwords
@@ -45,25 +63,45 @@ async def open_auth(
     rights: Rights,
     secret_keys: Sequence[Secret],
     clock: Clock | None = None,
+    *,
+    to_look: bool = False,
 ) -> Auth:
     """Open the key ring and build the services.
 
+    `to_look` leaves the keys that there are as they are, whatever the policy says of them: to see is not to change.
     Raises `SealBroken` when the signing keys were sealed under another secret key, and `StoreUnavailable`.
     """
     clock = clock or SystemClock()
-    key_ring = await open_key_ring(database, Sealer(secret_keys), clock)
+    foundation = Foundation(database, clock, policy, rights, Audit(database, clock))
+    key_ring = KeyRing(foundation, Sealer(secret_keys))
+    if not to_look or not await key_ring.open():
+        await key_ring.make_ready()
     passwords = Passwords(policy.hashing)
-    sessions = Sessions(database, key_ring, rights, policy, clock)
-    users = Users(database, passwords, sessions, clock)
+    extra_claims = ExtraClaims()
+    issuer = Issuer(key_ring, extra_claims, policy)
+    verifier = Verifier(key_ring, policy, clock)
+    sessions = Sessions(foundation)
+    renewal = Renewal(foundation, sessions, issuer, RefreshTokens(secret_keys))
+    users = Users(foundation, passwords, sessions)
+    api_tokens = ApiTokens(foundation, sessions, key_ring)
+    service_login = ServiceLogin(foundation, issuer)
+    gate = Gate(verifier, sessions, renewal, api_tokens, service_login, clock)
     return Auth(
         database=database,
         clock=clock,
         policy=policy,
         rights=rights,
+        audit=foundation.audit,
         key_ring=key_ring,
-        gate=Gate(sessions, key_ring, policy, clock),
-        login=Login(database, passwords, sessions, clock),
+        extra_claims=extra_claims,
+        gate=gate,
+        login=Login(foundation, passwords, sessions, renewal),
         sessions=sessions,
+        renewal=renewal,
+        api_tokens=api_tokens,
+        service_accounts=ServiceAccounts(foundation, sessions),
+        service_login=service_login,
+        token_status=TokenStatus(gate, sessions, renewal, api_tokens, service_login),
         setup=Setup(database, users, clock),
         users=users,
         passwords=passwords,

@@ -15,6 +15,14 @@ class Fault(Enum):
     PASSWORD_TOO_LONG = "A password has at most 128 characters."  # noqa: S105
     PASSWORD_TOO_GUESSABLE = "This password is common, or easily guessed."  # noqa: S105
     CURRENT_PASSWORD_WRONG = "The current password is wrong."  # noqa: S105
+    TOKEN_NAME_INVALID = "A token's name has 1 to 80 characters, all of them visible."  # noqa: S105
+    SERVICE_NAME_INVALID = "A service account's name has 1 to 80 characters, all of them visible."
+    SCOPES_MISSING = "At least one scope is chosen."
+    SCOPES_NOT_HELD = "Only scopes that you hold yourself can be given."
+    EXPIRY_INVALID = "It expires at some time to come, at most a year from now."
+    PUBLIC_KEY_INVALID = "A public key is of Ed25519, P-256, or RSA with 2048 to 4096 bits, in PEM or as a JWK."
+    PUBLIC_KEY_KNOWN = "This service account has, or had, this key already."
+    TOO_MANY = "There are too many of them already; revoke one that is not used any more."
     SETUP_TOKEN_INVALID = "The setup token is not valid, was used, or has expired."  # noqa: S105
 
 

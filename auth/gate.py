@@ -1,33 +1,42 @@
 """The gate: it turns the credential that was presented into an identity, or says why it does not."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from auth.api_tokens import ApiTokens
 from auth.clock import Clock
-from auth.identity import ANONYMOUS, Identity
-from auth.key_ring import KeyRing
-from auth.policy import Policy
-from auth.refusals import Reason, Unauthenticated
+from auth.identity import Identity, IdentityKind
+from auth.origin import NOWHERE, Origin
+from auth.refusals import Reason, SigningKeyRevoked, Unauthenticated
+from auth.renewal import Grant, Renewal
 from auth.secret import Secret
-from auth.sessions import Device, Grant, Sessions
-from auth.tokens import verify_access_token
+from auth.service_login import ServiceLogin
+from auth.sessions import Sessions
+from auth.tokens import Claims, TokenKind
+from auth.verifier import Verifier
+
+# A session that lives is given a new access token when the one it shows was good once: it has expired, or the key that
+# signed it was revoked.
+_RENEWABLE = frozenset({Reason.TOKEN_EXPIRED, Reason.TOKEN_REVOKED})
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What was presented: an access token, a session's secret, both, neither, or something that cannot be read.
+    """What was presented: a token, a session's secret, both, neither, or something that cannot be read.
 
-    `shown_secrets` are all the session secrets that came along, also beside something that spoils them: they let nobody
-    in, but they end their sessions (`auth.sessions.Outgoing`).
+    `by_cookie` says that the token came along by itself, as cookies do. `shown_secrets` are all the session secrets
+    that came along, also beside something that spoils them: they let nobody in, but they end their sessions
+    (`auth.sessions.Outgoing`).
     """
 
-    access_token: Secret | None = None
+    token: Secret | None = None
     session_secret: Secret | None = None
     fault: Reason | None = None
     shown_secrets: tuple[Secret, ...] = ()
+    by_cookie: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """Who calls, and the fresh access token that they were given on the way in, if theirs had expired."""
 
     identity: Identity
@@ -37,13 +46,23 @@ class Admission:
 class Gate:
     """Authenticates. A credential has three answers: none offered, good, and bad; bad never becomes anonymous."""
 
-    def __init__(self, sessions: Sessions, key_ring: KeyRing, policy: Policy, clock: Clock) -> None:
+    def __init__(  # noqa: PLR0917 - it is where everything meets
+        self,
+        verifier: Verifier,
+        sessions: Sessions,
+        renewal: Renewal,
+        api_tokens: ApiTokens,
+        service_login: ServiceLogin,
+        clock: Clock,
+    ) -> None:
+        self._verifier = verifier
         self._sessions = sessions
-        self._key_ring = key_ring
-        self._policy = policy
+        self._renewal = renewal
+        self._api_tokens = api_tokens
+        self._service_login = service_login
         self._clock = clock
 
-    async def authenticate(self, credential: Credential, device: Device) -> Admission:
+    async def authenticate(self, credential: Credential, origin: Origin = NOWHERE) -> Admission:
         """Return who presents this credential.
 
         Raises `Unauthenticated` with the reason for one that is bad, and `StoreUnavailable` when that cannot be found
@@ -51,23 +70,40 @@ class Gate:
         """
         if credential.fault is not None:
             raise Unauthenticated(credential.fault)
-        if credential.access_token is None:
-            return await self._renewed(credential.session_secret, device)
+        if credential.token is None:
+            return await self._renewed(credential.session_secret, origin)
         try:
-            claims = verify_access_token(
-                credential.access_token.reveal(),
-                self._key_ring.by_kid,
-                issuer=self._policy.issuer,
-                now=self._clock.now(),
-            )
+            now = self._clock.now()
+            claims = self._verifier.recall(credential.token, now) or await self._verifier.verify(credential.token)
+            if claims.session_id is not None:
+                return Admission(await self._sessions.identify(claims, origin, now))
+            if credential.by_cookie:
+                # A token that was made for scripts travels where a script puts it, and never by itself.
+                raise Unauthenticated(Reason.TOKEN_INVALID)
+            return Admission(await self.admit(claims, origin, is_use=True))
         except Unauthenticated as refusal:
-            if refusal.reason is Reason.TOKEN_EXPIRED and credential.session_secret is not None:
-                return await self._renewed(credential.session_secret, device)
+            if isinstance(refusal, SigningKeyRevoked):
+                self._verifier.forget_key(refusal.kid)
+            if refusal.reason in _RENEWABLE and credential.session_secret is not None:
+                return await self._renewed(credential.session_secret, origin)
             raise
-        return Admission(await self._sessions.identify(claims))
 
-    async def _renewed(self, session_secret: Secret | None, device: Device) -> Admission:
+    async def verify(self, token: Secret) -> Claims:
+        """Return what a token says, whoever shows it. Raises `Unauthenticated` and `StoreUnavailable`."""
+        return await self._verifier.verify(token)
+
+    async def admit(self, claims: Claims, origin: Origin, *, is_use: bool = False) -> Identity:
+        """Return who a verified token stands for at this moment, which its row decides. Raises as `authenticate`."""
+        match claims.kind:
+            case TokenKind.SESSION:
+                return await self._sessions.identify(claims, origin, self._clock.now())
+            case TokenKind.SERVICE:
+                return await self._service_login.identify(claims, origin)
+            case TokenKind.API:
+                return await self._api_tokens.identify(claims, origin, is_use=is_use)
+
+    async def _renewed(self, session_secret: Secret | None, origin: Origin) -> Admission:
         if session_secret is None:
-            return Admission(ANONYMOUS)
-        grant = await self._sessions.renew(session_secret, device)
+            return Admission(Identity(kind=IdentityKind.ANONYMOUS, origin=origin))
+        grant = await self._renewal.renew(session_secret, origin)
         return Admission(grant.identity, renewed=grant)

@@ -1,8 +1,10 @@
 """Who calls: a value that is made in one place (`auth.gate`) and passed first to every service."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
+
+from auth.origin import NOWHERE, Origin
 
 
 class IdentityKind(Enum):
@@ -13,17 +15,25 @@ class IdentityKind(Enum):
     ANONYMOUS = "anonymous"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A caller and what they may do at this moment; rights are recomputed for every request."""
+class Identity(NamedTuple):
+    """A caller and what they may do at this moment; rights are recomputed for every request.
+
+    One is made for each request: as a tuple it takes a fifth of the time that a frozen dataclass does.
+
+    `session_id` is there for a person, `token_id` (the `jti`) for a token that a script carries. Roles are a person's:
+    a token has scopes alone, so that one made for little never passes a guard that asks for a role.
+    """
 
     kind: IdentityKind
     subject: str | None = None
     session_id: str | None = None
+    token_id: str | None = None
     scopes: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
     authentication_methods: tuple[str, ...] = ()
     authenticated_at: datetime | None = None
+    client_id: str | None = None
+    origin: Origin = NOWHERE
 
     @property
     def is_anonymous(self) -> bool:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry, deserialize_compact, serialize_compact
@@ -28,7 +29,7 @@ class JwsRefused(Exception):
 
 
 class UnverifiedJws:
-    """A JWS whose form is right. Its header may be read, to choose a key; its payload comes out of `verify` alone."""
+    """A JWS whose form is right. Its header may be read, to choose a key; the rest holds once `verify` returned it."""
 
     __slots__ = ("_payload", "_text", "header")
 
@@ -44,6 +45,10 @@ class UnverifiedJws:
         if "crit" in self.header:
             # RFC 7515 §4.1.11: we understand no extension, so a token that insists on one is not for us.
             raise JwsRefused("unknown critical header")
+
+    def unverified_payload(self) -> bytes:
+        """Return what nobody has vouched for: to choose a key by, or to be shown to a person, and for nothing else."""
+        return self._payload
 
     def verify(self, key: Key, algorithm: str) -> bytes:
         """Return the payload if this key signed it with this algorithm, which the header must name too.
@@ -69,6 +74,8 @@ def strict_object(raw: bytes) -> dict[str, Any]:
     """Parse UTF-8 JSON that must be an object without duplicate members and without NaN. Raises `JwsRefused`."""
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+        if b"\\u" in raw:
+            orjson.loads(raw)  # half a character, "\\ud800", is text to Python, until it is written somewhere
     except (ValueError, RecursionError) as error:
         raise JwsRefused("not strict JSON") from error
     if not isinstance(value, dict):

@@ -49,6 +49,16 @@ def read_device_name(text: str) -> str:
     return _read_name(text, Fault.DEVICE_NAME_INVALID)
 
 
+def read_token_name(text: str) -> str:
+    """Return an API token's name, trimmed. Raises `InputRefused` with TOKEN_NAME_INVALID."""
+    return _read_name(text, Fault.TOKEN_NAME_INVALID)
+
+
+def read_service_name(text: str) -> str:
+    """Return a service account's name, trimmed. Raises `InputRefused` with SERVICE_NAME_INVALID."""
+    return _read_name(text, Fault.SERVICE_NAME_INVALID)
+
+
 def _read_name(text: str, fault: Fault) -> str:
     if len(text) > _LONGEST_TEXT:
         raise InputRefused(fault)

@@ -1,48 +1,83 @@
 """Logging in: a password for a session."""
 
+from dataclasses import dataclass
+
 import store.users
-from auth.clock import Clock
+from auth.audit import Act
 from auth.faults import InputRefused
+from auth.foundation import Foundation
 from auth.labels import read_email
+from auth.origin import Origin
 from auth.passwords import Passwords
-from auth.sessions import Device, Outgoing, Sessions, StartedSession
-from store import Database, Transaction
+from auth.renewal import Grant, Renewal
+from auth.secret import Secret
+from auth.sessions import Outgoing, Sessions
+from store import Transaction
 from store.users import UserRow
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """A session that has just begun, with all that its holder may be given: a browser one, a native client another."""
+
+    grant: Grant
+    secret: Secret
+    refresh_token: Secret
 
 
 class Login:
     """Starts a session for whoever knows an account's password."""
 
-    def __init__(self, database: Database, passwords: Passwords, sessions: Sessions, clock: Clock) -> None:
-        self._database = database
+    def __init__(self, foundation: Foundation, passwords: Passwords, sessions: Sessions, renewal: Renewal) -> None:
+        self._database = foundation.database
         self._passwords = passwords
         self._sessions = sessions
-        self._clock = clock
+        self._renewal = renewal
+        self._audit = foundation.audit
+        self._clock = foundation.clock
 
     async def log_in(
-        self, email: str, password: str, device: Device, *, outgoing: Outgoing | None = None
-    ) -> StartedSession | None:
+        self,
+        email: str,
+        password: str,
+        origin: Origin,
+        *,
+        device_name: str | None = None,
+        outgoing: Outgoing | None = None,
+    ) -> LoggedIn | None:
         """Start a session, or return None: for a wrong password, an unknown address and a disabled account alike.
 
-        All three cost one hash. `outgoing` is what the same browser was logged in with until now: that ends in the
-        same transaction (ASVS 7.2.4). Raises `Overloaded` and `StoreUnavailable`.
+        All three cost one hash and are recorded. `outgoing` is what the same browser was logged in with until now: that
+        ends in the same transaction (ASVS 7.2.4). Raises `Overloaded` and `StoreUnavailable`.
         """
         user = await self._find(email)
         if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
+            await self._note_failure(user, origin)
             return None
+        foreseen = self._sessions.foresee(user, ("pwd",), origin)
+        extra = await self._renewal.claims_of_domains(foreseen)
         fresh_hash = await self._passwords.rehash(password) if self._passwords.is_outdated(user.password_hash) else None
         async with self._database.transaction() as tx:
             current = await store.users.find(tx, user.id)
-            if current is None or current.disabled_at is not None:
-                return None
-            if current.password_hash == user.password_hash:
+            verified = current is not None and current.password_hash == user.password_hash
+            started = None
+            if verified and current is not None and current.disabled_at is None:
                 if fresh_hash is not None:
                     await self._renew_hash(tx, user, fresh_hash)
                 if outgoing is not None:
                     await self._sessions.end_within(tx, outgoing)
-                return await self._sessions.start(tx, user.id, ("pwd",), device)
+                started = await self._sessions.start(tx, foreseen, device_name=device_name)
+        if started is not None:
+            grant = await self._renewal.grant(started.standing, origin, extra=extra)
+            return LoggedIn(grant, started.secret, self._renewal.first_refresh_token(started.standing))
+        if current is None or current.disabled_at is not None:
+            await self._note_failure(user, origin)
+            return None
         # Since it was verified, the hash was replaced: by a change of password, or by another login that renewed it.
-        return await self.log_in(email, password, device, outgoing=outgoing)
+        return await self.log_in(email, password, origin, device_name=device_name, outgoing=outgoing)
+
+    async def _note_failure(self, user: UserRow | None, origin: Origin) -> None:
+        await self._audit.record_alone(Act.LOGIN_FAIL, origin, concerning=user.id if user else None)
 
     async def _renew_hash(self, tx: Transaction, user: UserRow, fresh_hash: str) -> None:
         # The password is what it was: only its hash has today's parameters.

@@ -22,6 +22,9 @@ class Policy:
     """Who signs, how long what is signed holds, and what a password costs."""
 
     issuer: str
+    signing_algorithm: str = "EdDSA"
+    signing_key_lifetime: timedelta = timedelta(days=90)
+    publication_time: timedelta = timedelta(minutes=5)  # how long verifiers elsewhere may keep a set of keys
     access_token_lifetime: timedelta = timedelta(minutes=5)
     session_idle_timeout: timedelta = timedelta(days=30)
     session_lifetime: timedelta = timedelta(days=90)

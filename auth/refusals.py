@@ -14,6 +14,9 @@ class Reason(Enum):
     NOT_AUTHENTICATED = "No credential was presented."
     TOKEN_EXPIRED = "The access token has expired."  # noqa: S105
     TOKEN_INVALID = "The access token is not one of ours, or was changed."  # noqa: S105
+    TOKEN_REVOKED = "The token was revoked, or the key that signed it."  # noqa: S105
+    REFRESH_TOKEN_INVALID = "The refresh token is not one of ours, or was changed."  # noqa: S105
+    REFRESH_TOKEN_REUSED = "The refresh token was used before; the session was ended, because two hold it."  # noqa: S105
     CREDENTIAL_MALFORMED = "The Authorization header is not of the form: Bearer <token>."
     COOKIE_REPEATED = "Two cookies of the same name were sent."
     SESSION_REVOKED = "The session was ended."
@@ -46,6 +49,14 @@ class Refusal(Exception):
 
 class Unauthenticated(Refusal):
     """It is not known who calls: get a new token and try again."""
+
+
+class SigningKeyRevoked(Unauthenticated):
+    """The key that signed the token is good no longer, and so is none of its tokens."""
+
+    def __init__(self, kid: str) -> None:
+        super().__init__(Reason.TOKEN_REVOKED)
+        self.kid = kid
 
 
 class Forbidden(Refusal):

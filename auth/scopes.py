@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 USER = "user"
@@ -19,12 +19,18 @@ CORE_SCOPES: Mapping[str, str] = MappingProxyType(
     {
         "profile:read": "Read your name, e-mail address and roles",
         "sessions:read": "See where you are logged in",
+        "tokens:read": "See your API tokens",
+        "tokens:introspect": "Ask whether a token is good, whoever it was given to",
+        "services:read": "See your service accounts",
+        "services:write": "See every service account, and change those of the installation",
+        "activity:read": "See what happened with your account",
+        "audit:read": "See what happened with every account",
         "users:read": "See every account",
         "users:write": "Change the roles of accounts, disable and enable them",
     }
 )
 
-_GRANTED_TO_USERS = frozenset({"profile:read", "sessions:read"})
+_GRANTED_TO_USERS = frozenset({"profile:read", "sessions:read", "tokens:read", "services:read", "activity:read"})
 
 _SHAPE = re.compile(r"[a-z][a-z0-9-]*:[a-z][a-z0-9-]*")
 
@@ -40,10 +46,16 @@ class Rights:
 
     sentences: Mapping[str, str]
     grants: Mapping[str, frozenset[str]]
+    _of_roles: dict[frozenset[str], frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def of_roles(self, roles: Iterable[str]) -> frozenset[str]:
         """Return what the roles together grant; a role that is not known grants nothing."""
-        return frozenset().union(*(self.grants.get(role, frozenset()) for role in roles))
+        together = frozenset(roles)
+        known = self._of_roles.get(together)
+        if known is None:
+            granted = (self.grants.get(role, frozenset()) for role in together)
+            known = self._of_roles[together] = frozenset[str]().union(*granted)
+        return known
 
 
 def rights(

@@ -18,7 +18,9 @@ class Sealer:
     """Seals under the first of the secret keys and opens what any of them sealed, so that they can be rotated."""
 
     def __init__(self, secret_keys: Sequence[Secret]) -> None:
-        self._fernet = MultiFernet([Fernet(_derived(secret)) for secret in secret_keys])
+        fernets = [Fernet(_derived(secret)) for secret in secret_keys]
+        self._fernet = MultiFernet(fernets)
+        self._first = fernets[0]
 
     def seal(self, plain: bytes) -> bytes:
         """Encrypt and authenticate (Fernet: AES-128-CBC and HMAC-SHA-256)."""
@@ -30,6 +32,14 @@ class Sealer:
             return self._fernet.decrypt(sealed)
         except InvalidToken as error:
             raise SealBroken("WATCHWORD_SECRET_KEY is not the one under which the signing keys were sealed") from error
+
+    def is_first(self, sealed: bytes) -> bool:
+        """Say whether it was sealed under the first secret key, and so needs no other."""
+        try:
+            self._first.decrypt(sealed)
+        except InvalidToken:
+            return False
+        return True
 
 
 def _derived(secret: Secret) -> bytes:

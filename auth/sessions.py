@@ -1,35 +1,20 @@
 """Sessions: the rows that decide, on every request, whether somebody is logged in. A JWT only names one."""
 
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import store.sessions
-from auth.clock import Clock
+from auth.audit import Act
+from auth.foundation import Foundation
 from auth.identity import Identity, IdentityKind
 from auth.ids import is_id, new_id
-from auth.key_ring import KeyRing
-from auth.policy import Policy
-from auth.refusals import NotFound, Reason, Unauthenticated
-from auth.scopes import Rights
+from auth.origin import NOWHERE, Origin
+from auth.refusals import NotFound, Reason, SigningKeyRevoked, Unauthenticated
 from auth.secret import Secret, new_secret
-from auth.tokens import AccessClaims, issue_access_token
-from store import Database, StoreUnavailable, Transaction
+from auth.tokens import Claims
+from store import Transaction
 from store.sessions import SessionRow, Standing
-
-# A browser with ten tabs renews ten times at once; one of them writes "last seen".
-_SEEN_RECENTLY = timedelta(minutes=1)
-
-_LONGEST_USER_AGENT = 400
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Where somebody calls from, as far as it is known; `user_agent` is what the client says of itself."""
-
-    name: str | None = None
-    user_agent: str | None = None
-    address: str | None = None
+from store.users import UserRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,76 +30,70 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """An access token for a session, fresh, with the identity that it stands for."""
-
-    identity: Identity
-    access_token: Secret
-    access_expires_at: datetime
-    session_expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class StartedSession:
     """A session that has just begun. Its secret is here and nowhere else: the store has the digest."""
 
-    grant: Grant
+    standing: Standing
     secret: Secret
 
 
 class Sessions:
-    """Starts, renews, lists and ends sessions."""
+    """Starts, lists and ends sessions, and says whose they are."""
 
-    def __init__(self, database: Database, key_ring: KeyRing, rights: Rights, policy: Policy, clock: Clock) -> None:
-        self._database = database
-        self._key_ring = key_ring
-        self._rights = rights
-        self._policy = policy
-        self._clock = clock
+    def __init__(self, foundation: Foundation) -> None:
+        self._database = foundation.database
+        self._rights = foundation.rights
+        self._policy = foundation.policy
+        self._audit = foundation.audit
+        self._clock = foundation.clock
 
-    async def start(self, tx: Transaction, user_id: str, methods: tuple[str, ...], device: Device) -> StartedSession:
-        """Begin a session, in the transaction of the login that earned it; `methods` are RFC 8176 values."""
-        now, secret = self._clock.now(), new_secret()
-        session = SessionRow(
-            id=new_id(),
-            user_id=user_id,
+    def foresee(self, user: UserRow, methods: tuple[str, ...], origin: Origin) -> Identity:
+        """Return who a person will be in a session that is about to begin; `methods` are RFC 8176 values."""
+        return Identity(
+            kind=IdentityKind.USER,
+            subject=user.id,
+            session_id=new_id(),
+            scopes=self._rights.of_roles(user.roles),
+            roles=user.roles,
             authentication_methods=methods,
+            authenticated_at=self._clock.now(),
+            origin=origin,
+        )
+
+    async def start(self, tx: Transaction, foreseen: Identity, *, device_name: str | None) -> StartedSession:
+        """Begin a session that was foreseen, in the transaction of the login that earned it."""
+        now, secret, origin = self._clock.now(), new_secret(), foreseen.origin
+        session = SessionRow(
+            id=foreseen.session_id or new_id(),
+            user_id=foreseen.subject or "",
+            authentication_methods=foreseen.authentication_methods,
             authenticated_at=now,
             created_at=now,
             last_seen_at=now,
             expires_at=now + self._policy.session_lifetime,
             revoked_at=None,
-            device_name=device.name,
-            user_agent=device.user_agent[:_LONGEST_USER_AGENT] if device.user_agent else None,
-            address=device.address,
+            device_name=device_name,
+            user_agent=origin.short_user_agent,
+            address=origin.address,
         )
         await store.sessions.add(tx, session, secret_digest=secret.digest())
         standing = await store.sessions.standing(tx, session.id)
-        return StartedSession(self._grant(standing), secret)
+        identity = self.admit(standing, origin)
+        await self._audit.record(tx, Act.SESSION_START, identity, concerning=session.user_id, what=session.id)
+        if standing is None:
+            raise Unauthenticated(Reason.SESSION_UNKNOWN)
+        return StartedSession(standing, secret)
 
-    async def renew(self, secret: Secret, device: Device) -> Grant:
-        """Give a new access token for the session that has this secret.
-
-        Raises `Unauthenticated` when there is none that lives, and `StoreUnavailable`.
-        """
-        standing = await store.sessions.standing_by_secret(self._database, secret.digest())
-        grant = self._grant(standing)
-        if standing is not None and self._clock.now() - standing.last_seen_at >= _SEEN_RECENTLY:
-            # Not to be able to write down when somebody was seen is no reason to keep them out.
-            with suppress(StoreUnavailable):
-                async with self._database.transaction() as tx:
-                    await store.sessions.touch(
-                        tx, standing.session_id, seen_at=self._clock.now(), address=device.address
-                    )
-        return grant
-
-    async def identify(self, claims: AccessClaims) -> Identity:
+    async def identify(self, claims: Claims, origin: Origin, now: datetime) -> Identity:
         """Return the identity behind an access token, as the session's row has it now.
 
-        Raises `Unauthenticated` when the session was ended or has expired, or its owner is disabled; and
-        `StoreUnavailable`.
+        Raises `Unauthenticated` when the session was ended or has expired, its owner is disabled, or the key was
+        revoked; and `StoreUnavailable`.
         """
-        identity = self._admit(await store.sessions.standing(self._database, claims.session_id))
+        standing = await store.sessions.standing_by_token(self._database, claims.session_id or "", claims.kid)
+        if standing is not None and (standing.key_verifies_until is None or standing.key_verifies_until <= now):
+            raise SigningKeyRevoked(claims.kid)
+        identity = self.admit(standing, origin, now)
         if identity.subject != claims.subject:
             raise Unauthenticated(Reason.TOKEN_INVALID)
         return identity
@@ -125,7 +104,29 @@ class Sessions:
         An operation may run for a while, and wait for the write lock, after it was let in: whoever was disabled or
         lost a role meanwhile must not undo that. Raises `Unauthenticated`.
         """
-        return self._admit(await store.sessions.standing(tx, identity.session_id) if identity.session_id else None)
+        standing = await store.sessions.standing(tx, identity.session_id) if identity.session_id else None
+        return self.admit(standing, identity.origin)
+
+    def admit(self, standing: Standing | None, origin: Origin = NOWHERE, now: datetime | None = None) -> Identity:
+        """Turn a session's row into an identity: the one place where that happens. Raises `Unauthenticated`."""
+        if standing is None:
+            raise Unauthenticated(Reason.SESSION_UNKNOWN)
+        if standing.revoked_at is not None:
+            raise Unauthenticated(Reason.SESSION_REVOKED)
+        if standing.user_disabled_at is not None:
+            raise Unauthenticated(Reason.ACCOUNT_DISABLED)
+        if not self._lives(standing, now or self._clock.now()):
+            raise Unauthenticated(Reason.SESSION_EXPIRED)
+        return Identity(
+            kind=IdentityKind.USER,
+            subject=standing.user_id,
+            session_id=standing.session_id,
+            scopes=self._rights.of_roles(standing.roles),
+            roles=standing.roles,
+            authentication_methods=standing.authentication_methods,
+            authenticated_at=standing.authenticated_at,
+            origin=origin,
+        )
 
     async def find(self, identity: Identity, session_id: str) -> SessionRow | None:
         """Return the caller's own session with this id, if it is theirs and lives."""
@@ -154,6 +155,7 @@ class Sessions:
             if session is None or not self._is_own_and_live(identity, session):
                 raise NotFound("There is no such session.")
             await store.sessions.revoke(tx, session_id, self._clock.now())
+            await self._audit.record(tx, Act.SESSION_REVOKE, identity, concerning=identity.subject, what=session_id)
             return session
 
     async def revoke_others(self, identity: Identity) -> int:
@@ -162,9 +164,13 @@ class Sessions:
             identity = await self.reaffirm(tx, identity)
             if identity.subject is None:
                 return 0
-            return await store.sessions.revoke_all_of_user(
+            ended = await store.sessions.revoke_all_of_user(
                 tx, identity.subject, self._clock.now(), keep=identity.session_id
             )
+            await self._audit.record(
+                tx, Act.SESSION_REVOKE, identity, concerning=identity.subject, detail=f"others: {ended}"
+            )
+            return ended
 
     async def end(self, outgoing: Outgoing) -> bool:
         """End what a browser leaves behind (log out); return False when there was no session to end."""
@@ -175,54 +181,35 @@ class Sessions:
 
     async def end_within(self, tx: Transaction, outgoing: Outgoing) -> bool:
         """Do as `end` does, in a transaction under way."""
-        now, ended = self._clock.now(), False
-        if outgoing.identity.session_id is not None:
-            ended = await store.sessions.revoke(tx, outgoing.identity.session_id, now)
-        for secret in outgoing.secrets:
-            ended = await store.sessions.revoke_by_secret(tx, secret.digest(), now) or ended
+        named = [outgoing.identity.session_id] if outgoing.identity.session_id is not None else []
+        shown = [await store.sessions.standing_by_secret(tx, secret.digest()) for secret in outgoing.secrets]
+        ended = False
+        for session_id in dict.fromkeys([*named, *(standing.session_id for standing in shown if standing)]):
+            ended = await self.end_session(tx, session_id, Act.SESSION_END, outgoing.identity.origin) or ended
         return ended
 
-    def _grant(self, standing: Standing | None) -> Grant:
-        identity = self._admit(standing)
-        if standing is None or identity.session_id is None or identity.subject is None:
-            raise Unauthenticated(Reason.SESSION_UNKNOWN)
-        now = self._clock.now()
-        expires_at = min(now + self._policy.access_token_lifetime, standing.expires_at)
-        claims = AccessClaims(
-            subject=identity.subject,
-            session_id=identity.session_id,
-            scopes=identity.scopes,
-            authentication_methods=identity.authentication_methods,
-            authenticated_at=standing.authenticated_at,
-            issued_at=now,
-            expires_at=expires_at,
-        )
-        token = issue_access_token(claims, self._key_ring.current, issuer=self._policy.issuer)
-        return Grant(identity, token, expires_at, standing.expires_at)
+    async def end_shown(self, session_id: str, origin: Origin) -> None:
+        """End a session, one of whose tokens was shown; that it had ended before is no error."""
+        async with self._database.transaction() as tx:
+            await self.end_session(tx, session_id, Act.SESSION_END, origin)
 
-    def _admit(self, standing: Standing | None) -> Identity:
-        """Turn a session's row into an identity: the one place where that happens. Raises `Unauthenticated`."""
-        if standing is None:
-            raise Unauthenticated(Reason.SESSION_UNKNOWN)
-        if standing.revoked_at is not None:
-            raise Unauthenticated(Reason.SESSION_REVOKED)
-        if standing.user_disabled_at is not None:
-            raise Unauthenticated(Reason.ACCOUNT_DISABLED)
-        if not self._lives(standing):
-            raise Unauthenticated(Reason.SESSION_EXPIRED)
-        return Identity(
-            kind=IdentityKind.USER,
-            subject=standing.user_id,
-            session_id=standing.session_id,
-            scopes=self._rights.of_roles(standing.roles),
-            roles=standing.roles,
-            authentication_methods=standing.authentication_methods,
-            authenticated_at=standing.authenticated_at,
-        )
+    async def end_session(self, tx: Transaction, session_id: str, act: Act, origin: Origin) -> bool:
+        """End a session whose holder has shown that they hold it, and record it; False when it had ended before."""
+        standing = await store.sessions.standing(tx, session_id)
+        if standing is None or not await store.sessions.revoke(tx, session_id, self._clock.now()):
+            return False
+        # Who holds its secret is taken for its owner, unless it is seen that two hold it.
+        holder = None if act is Act.SESSION_REUSE else standing.user_id
+        by = Identity(IdentityKind.USER, holder, origin=origin)
+        await self._audit.record(tx, act, by, concerning=standing.user_id, what=session_id)
+        return True
 
     def _is_own_and_live(self, identity: Identity, session: SessionRow) -> bool:
-        return session.user_id == identity.subject and session.revoked_at is None and self._lives(session)
+        return (
+            session.user_id == identity.subject
+            and session.revoked_at is None
+            and self._lives(session, self._clock.now())
+        )
 
-    def _lives(self, session: Standing | SessionRow) -> bool:
-        now = self._clock.now()
+    def _lives(self, session: Standing | SessionRow, now: datetime) -> bool:
         return now < session.expires_at and now < session.last_seen_at + self._policy.session_idle_timeout

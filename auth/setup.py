@@ -7,6 +7,7 @@ import store.users
 from auth import scopes
 from auth.clock import Clock
 from auth.faults import Fault, InputRefused
+from auth.origin import NOWHERE, Origin
 from auth.secret import Secret, new_secret
 from auth.users import Users
 from store import Database
@@ -34,7 +35,7 @@ class Setup:
         return token
 
     async def create_first_administrator(
-        self, token: Secret, *, email: str, password: str, display_name: str
+        self, token: Secret, *, email: str, password: str, display_name: str, origin: Origin = NOWHERE
     ) -> UserRow:
         """Make an administrator and use the token up, together or not at all.
 
@@ -50,4 +51,4 @@ class Setup:
             valid = await store.setup_tokens.consume(tx, digest=token.digest(), now=self._clock.now())
             if not valid or await store.users.someone_has_role(tx, scopes.ADMIN):
                 raise InputRefused(Fault.SETUP_TOKEN_INVALID)
-            return await self._users.insert(tx, account)
+            return await self._users.insert(tx, account, origin)

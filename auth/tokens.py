@@ -1,105 +1,208 @@
-"""Access tokens: JWTs (RFC 7519) in the profile of RFC 9068, made and checked in one function each.
+"""The JWTs of this installation (RFC 7519): each kind is made in one function, and all are checked in one.
 
-They name a session and say nothing personal: a JWT is signed, not encrypted, and anybody who holds it can read it.
+They name a row and say nothing personal: a JWT is signed, not encrypted, and anybody who holds it can read it. Access
+tokens keep the profile of RFC 9068. Whether what a token names is still good, the row says: see `auth.gate`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 
-from auth.ids import new_id
+from auth.ids import is_id
 from auth.jws import JwsRefused, UnverifiedJws, strict_object
 from auth.keys import SigningKey
 from auth.refusals import Reason, Unauthenticated
 from auth.secret import Secret
 
-ACCESS_TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 §2.1; each kind of token has its own, so none passes for another
 FIRST_PARTY_CLIENT = "watchword"  # RFC 9068 §2.2 wants a client_id; a login is made through no other client
+
+# No access token of ours lives longer, whatever is configured: a far-away `exp` fails even under a leaked key.
+LONGEST_ACCESS_LIFE = timedelta(hours=1)
+LONGEST_API_TOKEN_LIFE = timedelta(days=366)
 
 # An issuer's clock may be a little ahead of a verifier's. `exp` is given no such grace.
 _CLOCK_SKEW = timedelta(minutes=1)
-# No access token of ours lives longer, whatever is configured: a far-away `exp` fails even under a leaked key.
-_LONGEST_LIFE = timedelta(hours=1)
 _LAST_SECOND = 2**53
-# A browser keeps cookies of 4 kB. Here the session's row says what its holder may do; a longer claim is left empty for
-# the other services that read it, which is less than the truth and never more.
-_LONGEST_SCOPE = 2_000
+# A browser keeps a cookie of 4 kB, and a token grows by a third in base64url. Of sessions and API tokens the row says
+# what their holder may; a scope claim that would not fit is left empty for others: less than the truth, never more.
+_LONGEST_PAYLOAD = 2_600
+
+
+ACCESS_TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 §2.1
+API_TOKEN_TYPE = "api+jwt"  # noqa: S105 - RFC 8725 §3.11: each sort has its own, so that none passes for another
+
+
+_API = "/graphql"
+
+
+class TokenKind(Enum):
+    """What a token stands for."""
+
+    SESSION = "the access token of a person's session"
+    SERVICE = "the access token of a service account"
+    API = "an API token"
+
+    @property
+    def typ(self) -> str:
+        """The header's `typ`."""
+        return API_TOKEN_TYPE if self is TokenKind.API else ACCESS_TOKEN_TYPE
+
+    def audience(self, issuer: str) -> str:
+        """Return whom it is for: an access token for whoever trusts the issuer, an API token for our API alone.
+
+        An API token lives for months, and nobody but us knows whether it was revoked. A verifier elsewhere that looks
+        at the audience, as all do, and not at `typ`, as some do not, must not take it (RFC 8725 §3.12).
+        """
+        return issuer + _API if self is TokenKind.API else issuer
+
+
+class TooManyScopes(Exception):
+    """The scopes do not fit into a token."""
+
+
+_LONGEST_LIFE: Mapping[str, timedelta] = MappingProxyType(
+    {ACCESS_TOKEN_TYPE: LONGEST_ACCESS_LIFE, API_TOKEN_TYPE: LONGEST_API_TOKEN_LIFE}
+)
 
 
 @dataclass(frozen=True, slots=True)
-class AccessClaims:
-    """What an access token says, in our words."""
+class Claims:
+    """What a verified token says, in our words. A session's has `session_id`, a service's `credential_id`."""
 
+    kind: TokenKind
     subject: str
-    session_id: str
+    token_id: str
     scopes: frozenset[str]
-    authentication_methods: tuple[str, ...]
-    authenticated_at: datetime
     issued_at: datetime
     expires_at: datetime
+    client_id: str | None = None
+    session_id: str | None = None
+    credential_id: str | None = None
+    authentication_methods: tuple[str, ...] = ()
+    authenticated_at: datetime | None = None
+    kid: str = ""
+    issuer: str = ""
 
 
-def issue_access_token(claims: AccessClaims, key: SigningKey, *, issuer: str) -> Secret:
-    """Sign an access token for our own audience, which is the issuer itself."""
-    scope = " ".join(sorted(claims.scopes))
-    payload = {
+def issue(claims: Claims, key: SigningKey, *, issuer: str, extra: Mapping[str, Any] = MappingProxyType({})) -> Secret:
+    """Sign a token; `extra` claims never take the place of ours.
+
+    Raises `TooManyScopes` for a service account's: what it asked for stands nowhere else.
+    """
+    ours: dict[str, Any] = {
         "iss": issuer,
         "sub": claims.subject,
-        "aud": issuer,
+        "aud": claims.kind.audience(issuer),
         "exp": int(claims.expires_at.timestamp()),
         "iat": int(claims.issued_at.timestamp()),
-        "jti": new_id(),
-        "client_id": FIRST_PARTY_CLIENT,
-        "sid": claims.session_id,
-        "scope": scope if len(scope) <= _LONGEST_SCOPE else "",
-        "amr": list(claims.authentication_methods),
-        "auth_time": int(claims.authenticated_at.timestamp()),
+        "jti": claims.token_id,
+        "scope": " ".join(sorted(claims.scopes)),
     }
-    return Secret(key.sign(orjson.dumps(payload), typ=ACCESS_TOKEN_TYPE))
+    if claims.client_id is not None:
+        ours["client_id"] = claims.client_id
+    if claims.session_id is not None and claims.authenticated_at is not None:
+        ours["sid"] = claims.session_id
+        ours["amr"] = list(claims.authentication_methods)
+        ours["auth_time"] = int(claims.authenticated_at.timestamp())
+    if claims.credential_id is not None:
+        ours["credential_id"] = claims.credential_id
+    payload = orjson.dumps({**extra, **ours})
+    if len(payload) > _LONGEST_PAYLOAD and claims.kind is TokenKind.SERVICE:
+        raise TooManyScopes
+    if len(payload) > _LONGEST_PAYLOAD:
+        payload = orjson.dumps({**extra, **ours, "scope": ""})
+    return Secret(key.sign(payload, typ=claims.kind.typ))
 
 
-def verify_access_token(token: str, keys: Mapping[str, SigningKey], *, issuer: str, now: datetime) -> AccessClaims:
+@dataclass(frozen=True, slots=True)
+class UnverifiedToken:
+    """A token whose form is right. Its header names the key; nothing else of it may be looked at yet."""
+
+    jws: UnverifiedJws
+    kid: str
+    typ: str
+
+
+def read(text: str) -> UnverifiedToken:
+    """Read a token's form. Raises `Unauthenticated` with TOKEN_INVALID.
+
+    A key that comes along in `jwk`, `jku`, `x5u` or `x5c` is never looked at, and nothing is ever fetched.
+    """
+    try:
+        jws = UnverifiedJws(text)
+        typ = _text(jws.header, "typ").lower()
+        if typ not in _LONGEST_LIFE:
+            raise JwsRefused("not a token of any kind of ours")
+        return UnverifiedToken(jws, _text(jws.header, "kid"), typ)
+    except JwsRefused as error:
+        raise Unauthenticated(Reason.TOKEN_INVALID) from error
+
+
+def verify(token: UnverifiedToken, key: SigningKey, *, issuer: str, now: datetime) -> Claims:
     """Return what a token says, once everything about it has been checked.
 
     Raises `Unauthenticated` with TOKEN_EXPIRED for a token that is ours in all but its time, otherwise with
     TOKEN_INVALID: which check failed is told to nobody (RFC 8725).
     """
     try:
-        jws = UnverifiedJws(token)
-        # An unknown kid is refused; a key that comes along in `jwk`, `jku`, `x5u` or `x5c` is never looked at.
-        key = keys.get(_text(jws.header, "kid"))
-        if key is None or _text(jws.header, "typ").lower() != ACCESS_TOKEN_TYPE:
-            raise JwsRefused("not an access token of this ring")
-        claims = strict_object(key.verify(jws))
-        if _text(claims, "iss") != issuer or _text(claims, "aud") != issuer:
+        if key.kid != token.kid:
+            raise JwsRefused("another key")
+        members = strict_object(key.verify(token.jws))
+        claims = _claims(members, token)
+        if claims.issuer != issuer or _text(members, "aud") != claims.kind.audience(issuer):
             raise JwsRefused("another issuer or audience")
-        issued_at, expires_at = _instant(claims, "iat"), _instant(claims, "exp")
-        not_before = _instant(claims, "nbf") if "nbf" in claims else issued_at
-        if max(issued_at, not_before) > now + _CLOCK_SKEW or not timedelta(0) < expires_at - issued_at <= _LONGEST_LIFE:
+        not_before = _instant(members, "nbf") if "nbf" in members else claims.issued_at
+        lifetime = claims.expires_at - claims.issued_at
+        if (
+            max(claims.issued_at, not_before) > now + _CLOCK_SKEW
+            or not timedelta(0) < lifetime <= _LONGEST_LIFE[token.typ]
+        ):
             raise JwsRefused("times that we never write")
-        verified = AccessClaims(
-            subject=_text(claims, "sub"),
-            session_id=_text(claims, "sid"),
-            scopes=frozenset(_text(claims, "scope").split()),
-            authentication_methods=_texts(claims, "amr"),
-            authenticated_at=_instant(claims, "auth_time"),
-            issued_at=issued_at,
-            expires_at=expires_at,
-        )
     except JwsRefused as error:
         raise Unauthenticated(Reason.TOKEN_INVALID) from error
-    if verified.expires_at <= now:
+    if claims.expires_at <= now:
         raise Unauthenticated(Reason.TOKEN_EXPIRED)
-    return verified
+    return claims
+
+
+def _claims(members: Mapping[str, Any], token: UnverifiedToken) -> Claims:
+    if token.typ == API_TOKEN_TYPE:
+        kind = TokenKind.API
+    else:
+        kind = TokenKind.SESSION if "sid" in members else TokenKind.SERVICE
+    return Claims(
+        kind=kind,
+        subject=_id(members, "sub"),
+        token_id=_id(members, "jti"),
+        scopes=frozenset(_text(members, "scope").split()),
+        issued_at=_instant(members, "iat"),
+        expires_at=_instant(members, "exp"),
+        client_id=None if kind is TokenKind.API else _text(members, "client_id"),
+        session_id=_id(members, "sid") if kind is TokenKind.SESSION else None,
+        credential_id=_id(members, "credential_id") if kind is TokenKind.SERVICE else None,
+        authentication_methods=_texts(members, "amr") if kind is TokenKind.SESSION else (),
+        authenticated_at=_instant(members, "auth_time") if kind is TokenKind.SESSION else None,
+        kid=token.kid,
+        issuer=_text(members, "iss"),
+    )
 
 
 def _text(members: Mapping[str, Any], name: str) -> str:
     value = members.get(name)
     if not isinstance(value, str):
         raise JwsRefused(f"{name} is not a string")
+    return value
+
+
+def _id(members: Mapping[str, Any], name: str) -> str:
+    value = _text(members, name)
+    if not is_id(value):
+        raise JwsRefused(f"{name} is not an id")
     return value
 
 

@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 import store.sessions
 import store.users
 from auth import scopes
-from auth.clock import Clock
+from auth.audit import Act
 from auth.faults import Fault, InputRefused
+from auth.foundation import Foundation
 from auth.identity import Identity
 from auth.ids import is_id, new_id
 from auth.labels import Email, read_display_name, read_email
+from auth.origin import NOWHERE, Origin
 from auth.passwords import Passwords
 from auth.refusals import Conflict, Forbidden, NotFound, Reason, Unauthenticated
 from auth.sessions import Sessions
-from store import Database, Transaction
+from store import Transaction
 from store.users import UserRow
 
 _LONGEST_SEARCH = 320  # no address and no name is longer
@@ -33,13 +35,14 @@ class NewAccount:
 class Users:
     """Makes, finds, changes and disables accounts."""
 
-    def __init__(self, database: Database, passwords: Passwords, sessions: Sessions, clock: Clock) -> None:
-        self._database = database
+    def __init__(self, foundation: Foundation, passwords: Passwords, sessions: Sessions) -> None:
+        self._database = foundation.database
         self._passwords = passwords
         self._sessions = sessions
-        self._clock = clock
+        self._audit = foundation.audit
+        self._clock = foundation.clock
 
-    async def sign_up(self, *, email: str, password: str, display_name: str) -> None:
+    async def sign_up(self, *, email: str, password: str, display_name: str, origin: Origin = NOWHERE) -> None:
         """Make an account, unless the address has one; whether it had is not told, and takes no other time.
 
         Raises `InputRefused`, `Overloaded` and `StoreUnavailable`.
@@ -48,7 +51,11 @@ class Users:
             email=email, password=password, display_name=display_name, roles=frozenset({scopes.USER})
         )
         async with self._database.transaction() as tx:
-            if not await self._insert(tx, account):
+            fresh = await self._insert(tx, account)
+            user = await store.users.find_by_email(tx, account.email.key)
+            act = Act.USER_CREATE if fresh else Act.USER_REPEAT
+            await self._audit.record(tx, act, origin, concerning=user.id if user else None)
+            if not fresh:
                 # An answer that is given without a write to the disk comes a millisecond sooner, and would tell that
                 # the address is taken. So the same rows are written here too, under a name that nobody can have,
                 # and taken back before anybody sees them.
@@ -72,13 +79,14 @@ class Users:
         password_hash = await self._passwords.hash_checked(password, about_its_owner=(address.address, name))
         return NewAccount(address, name, password_hash, roles)
 
-    async def insert(self, tx: Transaction, account: NewAccount) -> UserRow:
+    async def insert(self, tx: Transaction, account: NewAccount, origin: Origin = NOWHERE) -> UserRow:
         """Add an account within a transaction. Raises `InputRefused` with EMAIL_TAKEN."""
         if not await self._insert(tx, account):
             raise InputRefused(Fault.EMAIL_TAKEN)
         user = await store.users.find_by_email(tx, account.email.key)
         if user is None:
             raise NotFound("There is no such user.")
+        await self._audit.record(tx, Act.USER_CREATE, origin, concerning=user.id, detail=_listed(account.roles))
         return user
 
     async def find(self, identity: Identity, user_id: str) -> UserRow | None:
@@ -106,6 +114,7 @@ class Users:
             if scopes.ADMIN not in roles:
                 await self._require_another_administrator(tx, user)
             await store.users.set_roles(tx, user.id, roles, self._clock.now())
+            await self._audit.record(tx, Act.ROLES_SET, identity, concerning=user.id, detail=_listed(roles))
             return await self._found(tx, identity, user_id)
 
     async def disable(self, identity: Identity, user_id: str) -> UserRow:
@@ -120,6 +129,7 @@ class Users:
                 await self._require_another_administrator(tx, user)
                 await store.users.set_disabled(tx, user.id, self._clock.now())
                 await store.sessions.revoke_all_of_user(tx, user.id, self._clock.now())
+                await self._audit.record(tx, Act.USER_DISABLE, identity, concerning=user.id)
             return await self._found(tx, identity, user_id)
 
     async def enable(self, identity: Identity, user_id: str) -> UserRow:
@@ -128,6 +138,7 @@ class Users:
             identity = await self._sessions.reaffirm(tx, identity)
             user = await self._found(tx, identity, user_id)
             await store.users.set_disabled(tx, user.id, None)
+            await self._audit.record(tx, Act.USER_ENABLE, identity, concerning=user.id)
             return await self._found(tx, identity, user_id)
 
     async def change_password(self, identity: Identity, *, current: str, new: str) -> int:
@@ -143,12 +154,13 @@ class Users:
         new_hash = await self._passwords.hash_checked(new, about_its_owner=(user.email, user.display_name))
         now = self._clock.now()
         async with self._database.transaction() as tx:
-            await self._sessions.reaffirm(tx, identity)
+            identity = await self._sessions.reaffirm(tx, identity)
             if not await store.users.set_password(
                 tx, user.id, expected=user.password_hash, new=new_hash, changed_at=now
             ):
                 # Somebody changed it between the check and now: what was typed as current is so no more.
                 raise InputRefused(Fault.CURRENT_PASSWORD_WRONG)
+            await self._audit.record(tx, Act.PASSWORD_CHANGE, identity, concerning=user.id)
             return await store.sessions.revoke_all_of_user(tx, user.id, now, keep=identity.session_id)
 
     async def _insert(self, tx: Transaction, account: NewAccount, *, decoy: bool = False) -> bool:
@@ -180,3 +192,7 @@ class Users:
         counts = scopes.ADMIN in user.roles and user.disabled_at is None
         if counts and not await store.users.someone_has_role(tx, scopes.ADMIN, other_than=user.id):
             raise Conflict(Reason.LAST_ADMINISTRATOR)
+
+
+def _listed(roles: frozenset[str]) -> str:
+    return ", ".join(sorted(roles))

@@ -14,6 +14,8 @@ from strawberry.types.base import StrawberryObjectDefinition, has_object_definit
 from strawberry.types.field import StrawberryField
 
 from auth.scopes import Rights, rights
+from schema.api_tokens import ApiTokensMutation
+from schema.audit_events import AuditEventsQuery
 from schema.documents import CREDENTIAL, documents
 from schema.domain import Domain, DomainRefused
 from schema.execution import Preparation, Schema
@@ -21,6 +23,10 @@ from schema.guards import DIRECTIVES, Guard
 from schema.login import LoginMutation
 from schema.node import NodeQuery
 from schema.passwords import PasswordsMutation
+from schema.refresh import RefreshMutation
+from schema.refused_acts import NotesRefusals
+from schema.service_accounts import ServiceAccountsMutation, ServiceAccountsQuery
+from schema.service_secrets import ServiceSecretsMutation
 from schema.sessions import SessionsMutation
 from schema.setup import SetupMutation
 from schema.sign_up import SignUpMutation
@@ -28,8 +34,19 @@ from schema.users import UsersMutation, UsersQuery
 from schema.viewer import ViewerQuery
 
 _CORE = {
-    "Query": (ViewerQuery, NodeQuery, UsersQuery),
-    "Mutation": (SignUpMutation, LoginMutation, SessionsMutation, PasswordsMutation, UsersMutation, SetupMutation),
+    "Query": (ViewerQuery, NodeQuery, UsersQuery, ServiceAccountsQuery, AuditEventsQuery),
+    "Mutation": (
+        SignUpMutation,
+        LoginMutation,
+        RefreshMutation,
+        SessionsMutation,
+        PasswordsMutation,
+        ApiTokensMutation,
+        ServiceAccountsMutation,
+        ServiceSecretsMutation,
+        UsersMutation,
+        SetupMutation,
+    ),
     "Subscription": (),
 }
 
@@ -58,6 +75,7 @@ def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
     Raises `UnguardedField` and `DomainRefused`, each naming the field and the module that it was written in.
     """
     _require_different_names(domains)
+    _require_different_claims(domains)
     all_rights = _rights_with(domains)
     parts = {root: [*_CORE[root], *_parts_of(domains, root)] for root in _CORE}
     for root, types in parts.items():
@@ -65,6 +83,8 @@ def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
         for part in types:
             for field in _fields(part):
                 _require_guard(root, field, part)
+    for part in parts["Mutation"]:
+        _note_refusals(part)
     try:
         schema = _assemble(parts, [type_ for domain in domains for type_ in domain.types])
     except DuplicatedTypeName as error:
@@ -127,6 +147,15 @@ def _require_different_names(domains: Sequence[Domain[Any]]) -> None:
         raise DomainRefused(f"two domains are called {repeated[0]!r}")
 
 
+def _require_different_claims(domains: Sequence[Domain[Any]]) -> None:
+    owners: dict[str, str] = {}
+    for domain in domains:
+        for claim in domain.claims:
+            if claim in owners:
+                raise DomainRefused(f"the domains {owners[claim]!r} and {domain.name!r} both add the claim {claim!r}")
+            owners[claim] = domain.name
+
+
 def _require_no_shadow(root: str, types: Sequence[type]) -> None:
     # By both names: fields of one GraphQL name shadow each other in the schema, and those of one Python name already
     # where the parts are merged, without a word.
@@ -161,6 +190,12 @@ def _print_guards(field: StrawberryField) -> None:
     """Give a field the directives of its guards, so that the SDL is the access matrix."""
     missing = [guard.directive for guard in _guards(field) if guard.directive not in field.directives]
     field.directives = [*field.directives, *missing]
+
+
+def _note_refusals(part: type) -> None:
+    for field in _fields(part):
+        if not any(isinstance(extension, NotesRefusals) for extension in field.extensions):
+            field.extensions.append(NotesRefusals())
 
 
 def _all_fields(schema: GraphQLSchema) -> Iterator[tuple[str, StrawberryField]]:

@@ -8,10 +8,12 @@ import strawberry
 
 from auth import Auth
 from auth.gate import Admission, Credential
-from auth.identity import ANONYMOUS, Identity
+from auth.identity import Identity, IdentityKind
+from auth.origin import Origin
 from auth.refusals import Reason, Unauthenticated
+from auth.renewal import Grant
 from auth.secret import Secret
-from auth.sessions import Device, Grant, Outgoing
+from auth.sessions import Outgoing
 from store import StoreUnavailable
 
 
@@ -33,17 +35,18 @@ class Context:
         *,
         auth: Auth,
         credential: Credential,
-        device: Device,
+        origin: Origin,
         cookies: SessionCookies,
         request_id: str,
         services: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.auth = auth
-        self.device = device
+        self.origin = origin
         self.cookies = cookies
         self.request_id = request_id
         self.services = services
         self._credential = credential
+        self._refused: dict[tuple[str, str], Identity] = {}
         self._answer: Admission | Unauthenticated | StoreUnavailable | None = None
 
     async def authenticate(self) -> None:
@@ -54,7 +57,7 @@ class Context:
         if self._answer is not None:
             return
         try:
-            self._answer = await self.auth.gate.authenticate(self._credential, self.device)
+            self._answer = await self.auth.gate.authenticate(self._credential, self.origin)
         except (Unauthenticated, StoreUnavailable) as refusal:
             self._answer = refusal
         else:
@@ -64,6 +67,20 @@ class Context:
     def become(self, identity: Identity) -> None:
         """Go on as somebody else: whoever has just logged in, or, after a logout, nobody."""
         self._answer = Admission(identity)
+
+    def note_refusal(self, act: str, reason: str) -> None:
+        """Keep for the record that an act was refused to whoever calls at this point of the document.
+
+        Of one request each act counts once, however many aliases it has.
+        """
+        match self._answer:
+            case Admission(identity) if not identity.is_anonymous:
+                self._refused.setdefault((act, reason), identity)
+
+    async def record_refusals(self) -> None:
+        """Record what was refused to somebody known: it is what is tried with a credential that was stolen."""
+        for (act, reason), identity in self._refused.items():
+            await self.auth.audit.record_refusal(identity, act, reason)
 
     @property
     def identity(self) -> Identity:
@@ -83,7 +100,12 @@ class Context:
         Raises `StoreUnavailable`: not to know who calls is no reason to take them for nobody, or a logout would say
         that it was done while the session lived on.
         """
-        return ANONYMOUS if isinstance(self._answer, Unauthenticated) else self.identity
+        return self.nobody if isinstance(self._answer, Unauthenticated) else self.identity
+
+    @property
+    def nobody(self) -> Identity:
+        """The anonymous caller of this request."""
+        return Identity(kind=IdentityKind.ANONYMOUS, origin=self.origin)
 
     @property
     def outgoing(self) -> Outgoing:

@@ -1,7 +1,7 @@
 """A domain: types and resolvers of your own, with scopes, tables and a service, and no line of Watchword touched."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +9,17 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from auth import Auth
+from auth.identity import Identity
 from auth.scopes import CORE_SCOPES, ROLES, is_scope
 from schema.context import Info
 from store.namespaces import is_reserved
 
 Service = TypeVar("Service")
 
+# The value of a claim: JSON, for whoever the token is given to.
+Claim = Callable[[Any, Identity], Awaitable[Any]]
+
+_CLAIM_NAME = re.compile(r"https://[!-~]{1,200}")
 _CORE_RESOURCES = frozenset(scope.partition(":")[0] for scope in CORE_SCOPES)
 _NAME = re.compile(r"[a-z][a-z0-9]*")
 
@@ -28,7 +33,9 @@ class Domain(Generic[Service]):
     """What a developer adds.
 
     `name` is one lower-case word; scopes are `<name>:<action>` with a sentence each; `grants` says which role holds
-    which of them (administrators hold all); `migrations` is a folder of Alembic revisions whose tables are named
+    which of them (administrators hold all); `claims` are added to access tokens: each is named by an https address or
+    `<name>:<word>`, and computed from the domain's service (None without a lifespan) and the identity that the token is
+    for, None leaving it out; `migrations` is a folder of Alembic revisions whose tables are named
     `<name>_*`; `lifespan` receives `auth` and gives the domain's service for as long as the server runs.
     """
 
@@ -39,6 +46,7 @@ class Domain(Generic[Service]):
     types: Iterable[type] = ()
     scopes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     grants: Mapping[str, Iterable[str]] = field(default_factory=lambda: MappingProxyType({}))
+    claims: Mapping[str, Claim] = field(default_factory=lambda: MappingProxyType({}))
     migrations: Path | None = None
     lifespan: Callable[[Auth], AbstractAsyncContextManager[Service]] | None = None
 
@@ -58,6 +66,7 @@ class Domain(Generic[Service]):
                 raise DomainRefused(f"the domain {self.name!r} declares the scope {scope!r}; its own are {self.name}:…")
             if not sentence.strip():
                 raise DomainRefused(f"the scope {scope!r} has no sentence that says what it allows")
+        self._require_own_claims()
         for role, granted in self.grants.items():
             if isinstance(granted, str):
                 raise DomainRefused(f"the domain {self.name!r} grants the text {granted!r}; it takes a list of scopes")
@@ -65,6 +74,14 @@ class Domain(Generic[Service]):
                 raise DomainRefused(f"the domain {self.name!r} grants to a role {role!r}; there are {', '.join(ROLES)}")
             if strange := set(granted) - set(self.scopes):
                 raise DomainRefused(f"the domain {self.name!r} grants what it does not declare: {sorted(strange)}")
+
+    def _require_own_claims(self) -> None:
+        for claim in self.claims:
+            # RFC 7519 §4.2: no name that another party, or the standard some day, may give another meaning.
+            if _CLAIM_NAME.fullmatch(claim) is None and re.fullmatch(f"{self.name}:[a-z][a-z0-9_-]*", claim) is None:
+                raise DomainRefused(
+                    f"the domain {self.name!r} adds the claim {claim!r}; its own are named https://… or {self.name}:…"
+                )
 
     def of(self, info: Info) -> Service:
         """Return the domain's service, in a resolver. Raises LookupError for a domain without a lifespan."""

@@ -21,6 +21,7 @@ class Schema(strawberry.Schema):
         result = await super().execute(*arguments, **named)
         if result.errors:
             context: Context = named["context_value"]
+            await context.record_refusals()
             result.errors = [presented(error, context.request_id) for error in result.errors]
         return result
 

@@ -16,4 +16,11 @@ FIELD_OF = {
     Fault.PASSWORD_TOO_GUESSABLE: "password",
     Fault.CURRENT_PASSWORD_WRONG: "currentPassword",
     Fault.SETUP_TOKEN_INVALID: "setupToken",
+    Fault.TOKEN_NAME_INVALID: "name",
+    Fault.SERVICE_NAME_INVALID: "name",
+    Fault.SCOPES_MISSING: "scopes",
+    Fault.SCOPES_NOT_HELD: "scopes",
+    Fault.EXPIRY_INVALID: "expiresAt",
+    Fault.PUBLIC_KEY_INVALID: "publicKey",
+    Fault.PUBLIC_KEY_KNOWN: "publicKey",
 }

@@ -1,6 +1,5 @@
 """`login` and `logout`: a session begins, and the browser gets its cookies or a native client its token; it ends."""
 
-from dataclasses import replace
 from datetime import datetime
 from enum import Enum
 from typing import Annotated
@@ -8,7 +7,6 @@ from typing import Annotated
 import strawberry
 
 from auth.faults import InputRefused
-from auth.identity import ANONYMOUS
 from auth.labels import read_device_name
 from schema.context import Info
 from schema.documents import CREDENTIAL
@@ -57,6 +55,10 @@ class LoginSucceeded:
     access_token: str | None = strawberry.field(
         description="The token, for `Authorization: Bearer`, when it was to come in the body."
     )
+    refresh_token: str | None = strawberry.field(
+        description="What `refresh` takes for the next access token, when the token was to come in the body. Keep it "
+        "as you would a password."
+    )
     expires_at: datetime = strawberry.field(description="When the access token expires.")
 
 
@@ -94,7 +96,8 @@ class LoginMutation:
         started = await context.auth.login.log_in(
             input.email,
             input.password,
-            replace(context.device, name=_device_name(input)),
+            context.origin,
+            device_name=_device_name(input),
             # A browser has one session: whose cookies are about to be replaced, theirs ends.
             outgoing=context.outgoing if by_cookie else None,
         )
@@ -110,6 +113,7 @@ class LoginMutation:
         return LoginSucceeded(
             viewer=Viewer.of(started.grant.identity),
             access_token=None if by_cookie else started.grant.access_token.reveal(),
+            refresh_token=None if by_cookie else started.refresh_token.reveal(),
             expires_at=started.grant.access_expires_at,
         )
 
@@ -119,7 +123,7 @@ class LoginMutation:
     )
     async def logout(self, info: Info) -> LogoutResult:
         ended = await info.context.auth.sessions.end(info.context.outgoing)
-        info.context.become(ANONYMOUS)
+        info.context.become(info.context.nobody)
         info.context.cookies.take_away()
         return LogoutResult(session_ended=ended)
 

@@ -81,6 +81,7 @@ class SetupMutation:
                 email=input.email,
                 password=input.password,
                 display_name=input.display_name,
+                origin=info.context.origin,
             )
         except InputRefused as refused:
             return CreateFirstAdministratorFailed(

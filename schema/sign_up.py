@@ -67,7 +67,10 @@ class SignUpMutation:
     async def sign_up(self, info: Info, input: SignUpInput) -> SignUpResult:  # noqa: A002
         try:
             await info.context.auth.users.sign_up(
-                email=input.email, password=input.password, display_name=input.display_name
+                email=input.email,
+                password=input.password,
+                display_name=input.display_name,
+                origin=info.context.origin,
             )
         except InputRefused as refused:
             return SignUpFailed(

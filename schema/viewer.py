@@ -8,10 +8,13 @@ import strawberry
 from strawberry import relay
 
 from auth.identity import Identity, IdentityKind
+from schema.api_tokens import ApiToken
+from schema.audit_events import AuditEvent
 from schema.connections import AFTER, FIRST, USUAL_PAGE, Connection, connect
 from schema.context import Info
 from schema.enums import described
-from schema.guards import IsAuthenticated, has_scope
+from schema.guards import IsAuthenticated, IsHuman, has_scope
+from schema.service_accounts import ServiceAccount
 from schema.sessions import Session
 from schema.users import User
 
@@ -22,6 +25,14 @@ class ViewerKind(Enum):
 
     USER = described(IdentityKind.USER.value, "A person.")
     SERVICE = described(IdentityKind.SERVICE.value, "A program with an account of its own.")
+
+
+@strawberry.type(description="Something that can be allowed.")
+class Scope:
+    """A scope with its sentence."""
+
+    name: str = strawberry.field(description="`resource:action`, as tokens name it.")
+    description: str = strawberry.field(description="What it allows, for a person who chooses.")
 
 
 @strawberry.type(description="Whoever calls. Everything that is theirs hangs here.")
@@ -61,6 +72,71 @@ class Viewer(relay.Node):
         return await connect(
             lambda limit, after_id: sessions.page(self.identity, limit=limit, after=after_id),
             to_node=lambda row: Session.of(row, self.identity),
+            id_of=lambda row: row.id,
+            first=first,
+            after=after,
+        )
+
+    @strawberry.field(
+        permission_classes=[IsHuman],
+        description="What the caller can give to a token or to a service account, each with what it allows.",
+    )
+    def grantable_scopes(self, info: Info) -> list[Scope] | None:
+        sentences = info.context.auth.rights.sentences
+        return [Scope(name=name, description=sentences[name]) for name in sorted(self.identity.scopes)]
+
+    @strawberry.field(
+        permission_classes=[has_scope("tokens:read")],
+        description="The caller's API tokens that are good, the newest first.",
+    )
+    async def api_tokens(
+        self,
+        info: Info,
+        first: Annotated[int, strawberry.argument(description=FIRST)] = USUAL_PAGE,
+        after: Annotated[str | None, strawberry.argument(description=AFTER)] = None,
+    ) -> Connection[ApiToken] | None:
+        api_tokens = info.context.auth.api_tokens
+        return await connect(
+            lambda limit, after_id: api_tokens.page(self.identity, limit=limit, after=after_id),
+            to_node=ApiToken.of,
+            id_of=lambda row: row.id,
+            first=first,
+            after=after,
+        )
+
+    @strawberry.field(
+        permission_classes=[has_scope("services:read")],
+        description="The caller's service accounts, the disabled ones too, the newest first.",
+    )
+    async def service_accounts(
+        self,
+        info: Info,
+        first: Annotated[int, strawberry.argument(description=FIRST)] = USUAL_PAGE,
+        after: Annotated[str | None, strawberry.argument(description=AFTER)] = None,
+    ) -> Connection[ServiceAccount] | None:
+        accounts = info.context.auth.service_accounts
+        return await connect(
+            lambda limit, after_id: accounts.page(self.identity, limit=limit, after=after_id),
+            to_node=ServiceAccount.of,
+            id_of=lambda row: row.id,
+            first=first,
+            after=after,
+        )
+
+    @strawberry.field(
+        permission_classes=[has_scope("activity:read")],
+        description="What happened with the caller's account, the newest first.",
+    )
+    async def audit_events(
+        self,
+        info: Info,
+        first: Annotated[int, strawberry.argument(description=FIRST)] = USUAL_PAGE,
+        after: Annotated[str | None, strawberry.argument(description=AFTER)] = None,
+    ) -> Connection[AuditEvent] | None:
+        audit = info.context.auth.audit
+        return await connect(
+            lambda limit, after_id: audit.own(self.identity, limit=limit, after=after_id),
+            to_node=AuditEvent.of,
             id_of=lambda row: row.id,
             first=first,
             after=after,

@@ -16,3 +16,8 @@ def from_seconds(seconds: int) -> datetime:
 def from_optional_seconds(seconds: int | None) -> datetime | None:
     """Return the instant of a nullable column."""
     return None if seconds is None else from_seconds(seconds)
+
+
+def to_optional_seconds(instant: datetime | None) -> int | None:
+    """Return the second of an instant that there may not be."""
+    return None if instant is None else to_seconds(instant)

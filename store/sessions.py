@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
-from sqlalchemy import Select, bindparam, insert, select, update
+from sqlalchemy import Select, bindparam, insert, literal_column, select, update
 
 from store.database import Reader, Row, Transaction
 from store.instants import from_optional_seconds, from_seconds, to_seconds
+from store.signing_keys import FOREVER, KEY_VERIFIES_UNTIL
 from store.statements import Statement
 from store.tables import NO_ID, sessions, users
 from store.users import ROLES_OF_USER
@@ -42,6 +44,8 @@ class Standing:
     revoked_at: datetime | None
     user_disabled_at: datetime | None
     roles: frozenset[str]
+    refresh_counter: int
+    key_verifies_until: datetime | None  # of the key that signed what was presented; None when that is gone
 
 
 _COLUMNS = (
@@ -75,6 +79,8 @@ def _session(row: Row) -> SessionRow:
     )
 
 
+# Most requests find the row as the last one of the same session found it; then there is nothing to read anew.
+@lru_cache(maxsize=4096)
 def _standing(row: Row) -> Standing:
     return Standing(
         session_id=row[0],
@@ -86,6 +92,8 @@ def _standing(row: Row) -> Standing:
         revoked_at=from_optional_seconds(row[6]),
         user_disabled_at=from_optional_seconds(row[7]),
         roles=frozenset((row[8] or "").split()),
+        refresh_counter=row[9],
+        key_verifies_until=from_optional_seconds(row[10]),
     )
 
 
@@ -99,9 +107,19 @@ _STANDING = select(
     sessions.c.revoked_at,
     users.c.disabled_at,
     ROLES_OF_USER,
+    sessions.c.refresh_counter,
 ).join(users, users.c.id == sessions.c.user_id)
-_STANDING_BY_ID = Statement(_STANDING.where(sessions.c.id == bindparam("session_id")))
-_STANDING_BY_SECRET = Statement(_STANDING.where(sessions.c.secret_digest == bindparam("digest")))
+_BY_TOKEN = Statement(_STANDING.add_columns(KEY_VERIFIES_UNTIL).where(sessions.c.id == bindparam("session_id")))
+_WITHOUT_KEY = _STANDING.add_columns(literal_column(str(FOREVER)))
+_STANDING_BY_ID = Statement(_WITHOUT_KEY.where(sessions.c.id == bindparam("session_id")))
+_STANDING_BY_SECRET = Statement(_WITHOUT_KEY.where(sessions.c.secret_digest == bindparam("digest")))
+_ADVANCE = Statement(
+    update(sessions)
+    .where(sessions.c.id == bindparam("session_id"), sessions.c.refresh_counter <= bindparam("presented"))
+    .values(
+        refresh_counter=bindparam("next_counter"), last_seen_at=bindparam("instant"), address=bindparam("from_address")
+    )
+)
 _BY_ID = Statement(select(*_COLUMNS).where(sessions.c.id == bindparam("session_id")))
 _INSERT = Statement(insert(sessions))
 _TOUCH = Statement(
@@ -112,11 +130,6 @@ _TOUCH = Statement(
 _LIVE = (sessions.c.revoked_at.is_(None), sessions.c.expires_at > bindparam("now"))
 _REVOKE = Statement(
     update(sessions).where(sessions.c.id == bindparam("session_id"), *_LIVE).values(revoked_at=bindparam("instant"))
-)
-_REVOKE_BY_SECRET = Statement(
-    update(sessions)
-    .where(sessions.c.secret_digest == bindparam("digest"), *_LIVE)
-    .values(revoked_at=bindparam("instant"))
 )
 _REVOKE_ALL_OF_USER = Statement(
     update(sessions)
@@ -157,6 +170,12 @@ async def standing_by_secret(reader: Reader, digest: bytes) -> Standing | None:
     return None if row is None else _standing(row)
 
 
+async def standing_by_token(reader: Reader, session_id: str, kid: str) -> Standing | None:
+    """Return the session of an access token that the key `kid` signed, and until when that key is good."""
+    row = await reader.one(_BY_TOKEN, session_id=session_id, signed_by=kid)
+    return None if row is None else _standing(row)
+
+
 async def page_of_user(
     reader: Reader, user_id: str, *, now: datetime, seen_after: datetime, limit: int, after: str | None
 ) -> list[SessionRow]:
@@ -188,7 +207,21 @@ async def add(tx: Transaction, session: SessionRow, *, secret_digest: bytes) -> 
         device_name=session.device_name,
         user_agent=session.user_agent,
         address=session.address,
+        refresh_counter=0,
     )
+
+
+async def advance(tx: Transaction, session_id: str, presented: int, *, seen_at: datetime, address: str | None) -> bool:
+    """Count a refresh: the next token is the one after `presented`; False when a later one is current already."""
+    advanced = await tx.run(
+        _ADVANCE,
+        session_id=session_id,
+        presented=presented,
+        next_counter=presented + 1,
+        instant=to_seconds(seen_at),
+        from_address=address,
+    )
+    return advanced == 1
 
 
 async def touch(tx: Transaction, session_id: str, *, seen_at: datetime, address: str | None) -> None:
@@ -200,12 +233,6 @@ async def revoke(tx: Transaction, session_id: str, now: datetime) -> bool:
     """End a live session; return False when there was none to end."""
     instant = to_seconds(now)
     return await tx.run(_REVOKE, session_id=session_id, now=instant, instant=instant) == 1
-
-
-async def revoke_by_secret(tx: Transaction, digest: bytes, now: datetime) -> bool:
-    """End the live session whose secret has this SHA-256; return False when there was none to end."""
-    instant = to_seconds(now)
-    return await tx.run(_REVOKE_BY_SECRET, digest=digest, now=instant, instant=instant) == 1
 
 
 async def revoke_all_of_user(tx: Transaction, user_id: str, now: datetime, *, keep: str | None = None) -> int:

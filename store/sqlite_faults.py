@@ -29,15 +29,16 @@ def unavailable_when_sick() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        _raise_if_sick(error)
+        raise_if_sick(error)
         raise
     except DBAPIError as error:
         if isinstance(error.orig, sqlite3.Error):
-            _raise_if_sick(error.orig)
+            raise_if_sick(error.orig)
         raise
 
 
-def _raise_if_sick(error: sqlite3.Error) -> None:
+def raise_if_sick(error: sqlite3.Error) -> None:
+    """Raise `StoreUnavailable` if that is what an error of the driver amounts to."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         # Raised by the module and not by SQLite: the connection is closed. A wrong statement has a code.

@@ -24,6 +24,8 @@ class CompiledStatement:
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """Put values in the driver's order. Raises KeyError when one is missing."""
         constants = self.constants
+        if not constants:
+            return [values[name] for name in self.names]
         return [values[name] if name in values else constants[name] for name in self.names]
 
 

@@ -4,7 +4,18 @@ Ids are UUIDv7 in their canonical text: their order is the order of creation, an
 column. Instants are whole seconds. Secrets are kept as digests only. A domain's tables are its own: store/migrate.py.
 """
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.dialects import postgresql
 
 Id = String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
@@ -58,6 +69,7 @@ sessions = Table(
     Column("device_name", Text, nullable=True),
     Column("user_agent", Text, nullable=True),
     Column("address", Text, nullable=True),
+    Column("refresh_counter", BigInteger, nullable=False, server_default="0"),  # which refresh token is the current one
     Index("ix_sessions_user_id_id", "user_id", "id"),
 )
 
@@ -66,9 +78,13 @@ signing_keys = Table(
     metadata,
     Column("kid", Text, primary_key=True),  # RFC 7638 thumbprint of the public key
     Column("algorithm", Text, nullable=False),
-    Column("public_jwk", Text, nullable=False),
+    Column("public_jwk", Text, nullable=False),  # empty for HS256, which has no public half
     Column("sealed_private_jwk", LargeBinary, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("signs_from", Instant, nullable=True),  # null: published, and not yet asked to sign
+    Column("verifies_until", Instant, nullable=True),  # null: no other key has taken its place
+    Column("tokens_until", Instant, nullable=False, server_default="0"),  # when the last API token it signed expires
+    Column("revoked_at", Instant, nullable=True),
 )
 
 setup_tokens = Table(
@@ -76,4 +92,83 @@ setup_tokens = Table(
     metadata,
     Column("digest", LargeBinary, primary_key=True),
     Column("expires_at", Instant, nullable=False),
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", Id, primary_key=True),  # the token's `jti`
+    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("scopes", Text, nullable=False),  # separated by spaces
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("revoked_at", Instant, nullable=True),
+    Column("last_used_at", Instant, nullable=True),
+    Column("last_used_address", Text, nullable=True),
+    Index("ix_api_tokens_user_id_id", "user_id", "id"),
+)
+
+service_accounts = Table(
+    "service_accounts",
+    metadata,
+    Column("id", Id, primary_key=True),  # the OAuth `client_id`
+    Column("owner_id", Id, ForeignKey("users.id", ondelete="CASCADE"), nullable=True),  # null: the installation's
+    Column("name", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("disabled_at", Instant, nullable=True),
+    Index("ix_service_accounts_owner_id_id", "owner_id", "id"),
+)
+
+service_credentials = Table(
+    "service_credentials",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("service_accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", Text, nullable=False),  # secret, key_file or public_key
+    Column("secret_digest", LargeBinary, nullable=True, unique=True),
+    Column("kid", Text, nullable=True),
+    Column("algorithm", Text, nullable=True),
+    Column("public_jwk", Text, nullable=True),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=True),
+    Column("revoked_at", Instant, nullable=True),
+    Column("last_used_at", Instant, nullable=True),
+    Column("last_used_address", Text, nullable=True),
+    UniqueConstraint("account_id", "kid"),
+)
+
+# Assertions that were taken once, until they expire and would be refused for that.
+service_assertions = Table(
+    "service_assertions",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("expires_at", Instant, nullable=False, index=True),
+)
+
+# Access tokens of service accounts that were revoked, until they expire; no other token needs it, for a row of its own
+# says whether it is good.
+token_revocations = Table(
+    "token_revocations",
+    metadata,
+    Column("token_id", Id, primary_key=True),
+    Column("expires_at", Instant, nullable=False, index=True),
+)
+
+# What was done, by whom, to whom. No foreign keys: what happened stays, also when those whom it concerned are gone.
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("actor_id", Id, nullable=True),
+    Column("subject_id", Id, nullable=True),
+    Column("object_id", Text, nullable=True),
+    Column("detail", Text, nullable=True),
+    Column("address", Text, nullable=True),
+    Column("user_agent", Text, nullable=True),
+    Column("request_id", Text, nullable=True),
+    Index("ix_audit_events_subject_id_id", "subject_id", "id"),
 )

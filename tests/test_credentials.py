@@ -1,6 +1,7 @@
 """What is presented with a request, and what becomes of it: none, good, or bad, and bad is never taken for none."""
 
 import base64
+import hmac
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from joserfc.jwk import OctKey
 
+from auth import keys
 from schema import Domain, DomainRefused
 from tests.house import (
     LOG_IN,
@@ -25,6 +28,8 @@ from tests.house import (
     OpenHouse,
     Person,
 )
+
+NEVER = "01890a5d-ac96-774b-bcce-b302099a8057"  # the id of nothing
 
 PUBLIC_AND_GUARDED = "mutation { logout { sessionEnded } revokeOtherSessions { endedSessions } }"
 
@@ -47,6 +52,45 @@ async def refused(house: House, *headers: tuple[str, str]) -> str:
     return answer.reason
 
 
+CREATE_API_TOKEN = """
+mutation($input: CreateApiTokenInput!) {
+  createApiToken(input: $input) { ... on CreateApiTokenSucceeded { token apiToken { id } } }
+}
+"""
+CREATE_SERVICE = """
+mutation($input: CreateServiceAccountInput!) {
+  createServiceAccount(input: $input) { ... on CreateServiceAccountSucceeded { serviceAccount { id clientId } } }
+}
+"""
+CREATE_SECRET = """
+mutation($input: CreateServiceAccountSecretInput!) {
+  createServiceAccountSecret(input: $input) { ... on CreateServiceAccountSecretSucceeded { secret } }
+}
+"""
+
+
+async def api_token(person: Person, **more: Any) -> tuple[str, str]:
+    """Return an API token of this person's, and the id of its row."""
+    details = {"name": "backup", "scopes": ["profile:read"], **more}
+    made = (await person.ask(CREATE_API_TOKEN, {"input": details})).data["createApiToken"]
+    return made["token"], row_id(made["apiToken"]["id"])
+
+
+async def robot(person: Person) -> tuple[str, str]:
+    """Return the client id and the secret of a service account of this person's."""
+    details = {"name": "robot", "scopes": ["profile:read"]}
+    account = (await person.ask(CREATE_SERVICE, {"input": details})).data["createServiceAccount"]["serviceAccount"]
+    made = (await person.ask(CREATE_SECRET, {"input": {"id": account["id"]}})).data["createServiceAccountSecret"]
+    return account["clientId"], made["secret"]
+
+
+async def service_token(house: House, person: Person) -> str:
+    client_id, secret = await robot(person)
+    form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret}
+    token: str = (await house.client().post("/oauth/token", data=form)).json()["access_token"]
+    return token
+
+
 async def access_token(house: House, person: Person) -> str:
     answer = await house.client().log_in(person.email, delivery="BODY")
     token: str = answer.data["login"]["accessToken"]
@@ -65,20 +109,23 @@ def jar(client: Client) -> dict[str, str]:
     return {name: str(client.cookies[f"watchword-{name}"]) for name in ("access", "session")}
 
 
-def forged(house: House, person: Person, **claims: Any) -> str:
+async def forged(house: House, person: Person, typ: str = "at+jwt", **claims: Any) -> str:
     """Return a token under the house's own key, as if the key had leaked; `person` is whom it would be for."""
-    now = int(house.clock.now().timestamp())
+    now, key = int(house.clock.now().timestamp()), await house.auth.key_ring.signing_key()
     usual = {
         "iss": house.settings.public_url,
-        "aud": house.settings.public_url,
+        "aud": house.settings.public_url + ("/graphql" if typ == "api+jwt" else ""),
         "sub": row_id(person.user_id),
         "exp": now + 300,
         "iat": now,
+        "jti": NEVER,
+        "client_id": "watchword",
         "scope": "profile:read",
         "amr": ["pwd"],
         "auth_time": now,
     }
-    return house.auth.key_ring.current.sign(json.dumps({**usual, **claims}).encode(), typ="at+jwt")
+    members = {name: value for name, value in {**usual, **claims}.items() if value is not ...}
+    return key.sign(json.dumps(members).encode(), typ=typ)
 
 
 def row_id(global_id: str) -> str:
@@ -203,19 +250,131 @@ async def test_a_token_under_our_kid_by_another_key_is_invalid(house: House, ada
 async def test_a_token_for_one_persons_session_and_anothers_name_is_invalid(
     house: House, ada: Person, grace: Person
 ) -> None:
-    assert (await present(house, bearer(forged(house, ada, sid=await session_of(ada))))).data["viewer"]["id"] == ada.id
-    assert await refused(house, bearer(forged(house, grace, sid=await session_of(ada)))) == "TOKEN_INVALID"
+    session = await session_of(ada)
+    assert (await present(house, bearer(await forged(house, ada, sid=session)))).data["viewer"]["id"] == ada.id
+    assert await refused(house, bearer(await forged(house, grace, sid=session))) == "TOKEN_INVALID"
 
 
-@pytest.mark.parametrize("sid", ["", "x", "01890a5d-ac96-774b-bcce-b302099a8057", "' OR 1=1 --", "\u0000"])
-async def test_a_token_for_a_session_that_never_was_is_refused(house: House, ada: Person, sid: str) -> None:
-    assert await refused(house, bearer(forged(house, ada, sid=sid))) == "SESSION_UNKNOWN"
+async def test_a_token_for_a_session_that_never_was_is_refused(house: House, ada: Person) -> None:
+    assert await refused(house, bearer(await forged(house, ada, sid=NEVER))) == "SESSION_UNKNOWN"
+
+
+@pytest.mark.parametrize("sid", ["", "x", "' OR 1=1 --", "\u0000", NEVER.upper(), f"{NEVER}\n", None, 5, [NEVER]])
+async def test_a_token_for_what_can_be_no_session_is_refused(house: House, ada: Person, sid: object) -> None:
+    assert await refused(house, bearer(await forged(house, ada, sid=sid))) == "TOKEN_INVALID"
 
 
 async def test_scopes_that_a_token_claims_count_for_nothing(house: House, ada: Person) -> None:
-    token = forged(house, ada, sid=await session_of(ada), scope="users:read users:write profile:read")
+    token = await forged(house, ada, sid=await session_of(ada), scope="users:read users:write profile:read")
     answer = await present(house, bearer(token), query="{ users { nodes { email } } }")
     assert (answer.code, answer.reason) == ("FORBIDDEN", "INSUFFICIENT_SCOPE")
+
+
+KIND = "{ viewer { kind } }"
+
+
+@pytest.mark.parametrize("algorithm", ["EdDSA", "ES256", "RS256", "HS256"])
+async def test_every_kind_of_token_is_good_under_every_algorithm_and_refused_with_another_signature(
+    open_house: OpenHouse, algorithm: str
+) -> None:
+    house = await open_house(signing_algorithm=algorithm)
+    ada = await house.person("ada")
+    (made, _), service = await api_token(ada), await service_token(house, ada)
+    tokens = {"session": await access_token(house, ada), "api": made, "service": service}
+    for kind, token in tokens.items():
+        header = json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "=="))
+        assert header["alg"] == algorithm
+        answer = await present(house, bearer(token), query=KIND)
+        assert answer.data == {"viewer": {"kind": "SERVICE" if kind == "service" else "USER"}}
+        signed, _, signature = token.rpartition(".")
+        for other in tokens.values():
+            if other != token:
+                assert await refused(house, bearer(f"{signed}.{other.rpartition('.')[2]}")) == "TOKEN_INVALID"
+        middle = len(signature) // 2
+        changed = "A" if signature[middle] != "A" else "B"
+        tampered = f"{signed}.{signature[:middle]}{changed}{signature[middle + 1 :]}"
+        assert await refused(house, bearer(tampered)) == "TOKEN_INVALID"
+
+
+@pytest.mark.parametrize("algorithm", ["EdDSA", "ES256", "RS256"])
+async def test_algorithm_confusion_what_anybody_can_sign_with_the_published_keys_is_refused(
+    open_house: OpenHouse, algorithm: str
+) -> None:
+    house = await open_house(signing_algorithm=algorithm)
+    ada = await house.person("ada")
+    payload = (await access_token(house, ada)).split(".")[1]
+    response = await house.client().get("/.well-known/jwks.json")
+    for jwk in response.json()["keys"]:
+        read = keys.from_public_jwk(json.dumps(jwk)).key
+        assert not isinstance(read, OctKey)
+        text = json.dumps(jwk, separators=(",", ":"))
+        for secret in (read.as_pem(private=False), read.as_der(private=False), text.encode(), response.content):
+            for alg in ("HS256", algorithm):
+                header = json.dumps({"alg": alg, "typ": "at+jwt", "kid": jwk["kid"]}).encode()
+                signed = f"{base64.urlsafe_b64encode(header).rstrip(b'=').decode()}.{payload}"
+                mac = base64.urlsafe_b64encode(hmac.digest(secret, signed.encode(), "sha256")).rstrip(b"=").decode()
+                assert (await present(house, bearer(f"{signed}.{mac}"))).reason == "TOKEN_INVALID"
+
+
+async def test_a_token_for_scripts_is_good_in_a_header_and_never_in_a_cookie(house: House, ada: Person) -> None:
+    (made, _), good = await api_token(ada), jar(ada.client)
+    for token in (made, await service_token(house, ada)):
+        assert "errors" not in (await present(house, bearer(token), query=KIND)).body
+        assert await refused(house, cookies(access=token)) == "TOKEN_INVALID"
+        assert await refused(house, cookies(access=token, session=good["session"])) == "TOKEN_INVALID"
+        assert await refused(house, cookies(session=token)) == "SESSION_UNKNOWN"
+        # Also where it was verified before, from a header.
+        assert "errors" not in (await present(house, bearer(token), query=KIND)).body
+        assert await refused(house, cookies(access=token)) == "TOKEN_INVALID"
+
+
+async def test_a_token_for_scripts_is_taken_from_its_header_alone(house: House, ada: Person) -> None:
+    (made, _) = await api_token(ada)
+    in_an_address = await house.client().post(f"/graphql?access_token={made}", json={"query": WHO_AM_I})
+    assert Answer(in_an_address).reason == "NOT_AUTHENTICATED"
+    for name in ("x-api-key", "x-access-token", "proxy-authorization", "token"):
+        assert await refused(house, (name, f"Bearer {made}")) == "NOT_AUTHENTICATED"
+
+
+async def test_what_is_secret_but_no_token_is_refused_in_a_tokens_place(house: House, ada: Person) -> None:
+    login = (await house.client().log_in(ada.email, delivery="BODY")).data["login"]["accessToken"]
+    refresh = await house.client().ask(
+        "mutation($i: LoginInput!) { login(input: $i) { ... on LoginSucceeded { refreshToken } } }",
+        {"i": {"email": ada.email, "password": PASSWORD, "delivery": "BODY"}},
+    )
+    refresh_token = refresh.data["login"]["refreshToken"]
+    client_id, secret = await robot(ada)
+    for other in (refresh_token, secret, client_id, f"{client_id}:{secret}", login.split(".")[1]):
+        assert await refused(house, bearer(other)) == "TOKEN_INVALID"
+        assert await refused(house, cookies(access=other)) == "TOKEN_INVALID"
+    for other in (refresh_token, secret):
+        assert await refused(house, cookies(session=other)) == "SESSION_UNKNOWN"
+
+
+async def test_a_token_of_one_kind_is_never_let_in_by_another_kinds_row(
+    house: House, ada: Person, grace: Person
+) -> None:
+    session, (_, api_id), (client_id, _) = await session_of(ada), await api_token(ada), await robot(ada)
+    for claims in (
+        # An API token that names a session, and one that names another person's API token.
+        {"typ": "api+jwt", "jti": session},
+        {"typ": "api+jwt", "sid": session},
+        {"typ": "api+jwt", "jti": api_id, "sub": row_id(grace.user_id)},
+        {"typ": "api+jwt", "jti": api_id, "sub": client_id},
+        # An access token that names an API token's row for its session.
+        {"sid": api_id},
+        {"jti": api_id},
+        # A service's that is about a person, and one by a credential that the service has not.
+        {"credential_id": NEVER, "client_id": row_id(ada.user_id)},
+        {"credential_id": session, "client_id": row_id(ada.user_id)},
+        {"sub": client_id, "client_id": row_id(ada.user_id), "credential_id": NEVER},
+        {"sub": client_id, "client_id": client_id, "sid": session},
+    ):
+        answer = await present(house, bearer(await forged(house, ada, **claims)))
+        assert answer.reason in {"TOKEN_INVALID", "SESSION_UNKNOWN"}, claims
+        assert answer.body["data"] == {"viewer": None}
+    stolen = await forged(house, ada, sub=client_id, client_id=client_id, credential_id=NEVER)
+    assert await refused(house, bearer(stolen)) == "TOKEN_REVOKED"
 
 
 async def test_an_expired_token_is_refused_with_the_reason_and_public_fields_run(open_house: OpenHouse) -> None:

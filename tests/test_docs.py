@@ -15,18 +15,25 @@ from dataclasses import dataclass, fields
 from html import unescape
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
 import pytest
-from graphql import GraphQLEnumType, parse, validate
+from graphql import GraphQLEnumType, get_named_type, is_union_type, parse, validate
 from starlette.routing import Mount, Route
 
 import schema as public
+from auth.audit import Act
 from auth.faults import Fault
+from auth.gate import Credential
 from auth.identity import Identity
+from auth.key_states import KeyState
+from auth.keys import ALGORITHMS
 from auth.refusals import Reason
 from auth.scopes import ROLES, rights
+from auth.secret import Secret
+from auth.service_login import OAuthFault
 from cli import main as watchword
 from schema import Context, Domain, Guard, build_schema
 from schema.errors import Code
@@ -39,7 +46,7 @@ PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT.glob("
 
 # A block is run, or checked, unless it says `no-run`: those are few, and need what no test has.
 RUN = {"bash", "graphql", "json", "python", "text", "toml"}
-NOT_RUN_AT_MOST = 15
+NOT_RUN_AT_MOST = 25
 
 _BLOCK = re.compile(r"^```(\w+)( no-run)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -109,20 +116,24 @@ def test_every_fault_has_an_entry_with_its_sentence_and_the_mutations_that_have_
         for fault in Fault
         if any(fault.name in codes for codes in failures.values())
     }
-    others = {code for codes in failures.values() for code in codes} - set(Fault.__members__)
-    assert others == {"INVALID_CREDENTIALS"}
-    assert "`INVALID_CREDENTIALS`" in PAGES["docs/login.md"]
+    others = {
+        name: codes - set(Fault.__members__) for name, codes in failures.items() if codes - set(Fault.__members__)
+    }
+    assert others.keys() == {"login", "refresh"}
+    assert others["login"] == {"INVALID_CREDENTIALS"}
+    assert others["refresh"] <= set(Reason.__members__)
+    for name, codes in others.items():
+        assert codes <= names_in(_BLOCK.sub("", PAGES[f"docs/{name}.md"])), name
 
 
 def _failure_codes() -> dict[str, set[str]]:
-    """Return the codes that each mutation's failure can have."""
-    kinds = build_schema().schema._schema.type_map
-    suffix = "FailureCode"
-    return {
-        name[0].lower() + name.removesuffix(suffix)[1:]: set(kind.values)
-        for name, kind in kinds.items()
-        if name.endswith(suffix) and isinstance(kind, GraphQLEnumType)
-    }
+    """Return the codes that each mutation's failure can have: those of the member of its union that has a code."""
+    mutation = build_schema().schema._schema.mutation_type
+    assert mutation is not None
+    unions = {name: get_named_type(field.type) for name, field in mutation.fields.items()}
+    members = [(name, kind) for name, union in unions.items() if is_union_type(union) for kind in union.types]
+    codes = {name: get_named_type(kind.fields["code"].type) for name, kind in members if "code" in kind.fields}
+    return {name: set(kind.values) for name, kind in codes.items() if isinstance(kind, GraphQLEnumType)}
 
 
 def test_every_setting_has_an_entry_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +181,8 @@ def test_every_command_and_every_option_has_an_entry() -> None:
     commands = dict(_commands(watchword, "watchword"))
     leaves = {name for name, command in commands.items() if not isinstance(command, click.Group)}
     assert set(table("docs/commands.md", "## watchword")) == leaves
-    options = {option for command in commands.values() for param in command.params for option in param.opts}
+    params = [param for command in commands.values() for param in command.params if isinstance(param, click.Option)]
+    options = {option for param in params for option in param.opts}
     shown = section("docs/commands.md", "## watchword").partition("Options:")[2]
     assert {name for line in shown.splitlines() for name in names_in(line) if name.startswith("-")} == {
         *options,
@@ -206,6 +218,8 @@ def test_every_dependency_has_a_line() -> None:
         *front_end["dependencies"],
         *front_end["devDependencies"],
     }
+    example = json.loads((ROOT / "examples/resource_server/node/package.json").read_text())
+    assert set(table("docs/dependencies.md", "## The resource server in Node")) == set(example["dependencies"])
 
 
 def _packages(requirements: list[str]) -> set[str]:
@@ -214,11 +228,50 @@ def _packages(requirements: list[str]) -> set[str]:
 
 async def test_every_claim_and_every_header_member_of_an_access_token_has_an_entry(house: House, ada: Person) -> None:
     answer = await house.client().ask(LOG_IN, {"input": {"email": ada.email, "password": PASSWORD, "delivery": "BODY"}})
-    header, claims = (
-        json.loads(base64.urlsafe_b64decode(part + "==")) for part in answer.data["login"]["accessToken"].split(".")[:2]
-    )
+    header, claims = _read(answer.data["login"]["accessToken"])
     assert set(table("docs/access-tokens.md", "## Header")) == set(header)
     assert set(table("docs/access-tokens.md", "## Claims")) == set(claims)
+
+
+async def test_every_claim_of_a_service_accounts_token_has_an_entry(house: House, ada: Person) -> None:
+    auth, identity = house.auth, await _identity_of(house, ada)
+    account = await auth.service_accounts.create(identity, name="robot", scopes=["profile:read"])
+    made = await auth.service_accounts.create_secret(identity, account.id)
+    form = {"grant_type": "client_credentials", "client_id": account.id}
+    assert made.shown_once is not None
+    answer = await house.client().post("/oauth/token", data={**form, "client_secret": made.shown_once.reveal()})
+    header, claims = _read(answer.json()["access_token"])
+    others = set(table("docs/access-tokens.md", "## Of a service account"))
+    assert others <= set(claims) <= others | set(table("docs/access-tokens.md", "## Claims"))
+    assert set(table("docs/access-tokens.md", "## Header")) == set(header)
+
+
+async def _identity_of(house: House, person: Person) -> Identity:
+    answer = await person.client.ask(
+        LOG_IN, {"input": {"email": person.email, "password": PASSWORD, "delivery": "BODY"}}
+    )
+    return (await house.auth.gate.authenticate(Credential(Secret(answer.data["login"]["accessToken"])))).identity
+
+
+def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    header, claims = (json.loads(base64.urlsafe_b64decode(part + "==")) for part in token.split(".")[:2])
+    return header, claims
+
+
+def test_every_state_of_a_key_and_every_algorithm_has_an_entry() -> None:
+    states = table("docs/keys.md", "# Keys")
+    assert {name: cells[0] for name, cells in states.items()} == {s.name.lower(): s.value for s in KeyState}
+    assert list(table("docs/keys.md", "## Algorithms")) == list(ALGORITHMS)
+
+
+def test_every_error_of_the_oauth_endpoints_has_an_entry() -> None:
+    shown = names_in(section("docs/oauth.md", "## Errors").partition("\n|")[2].split("\n\n")[0])
+    assert shown >= {fault.name.lower() for fault in OAuthFault}
+
+
+def test_every_act_that_is_recorded_has_an_entry_with_its_sentence() -> None:
+    entries = table("docs/audit.md", "## Acts")
+    assert {name: cells[0] for name, cells in entries.items()} == {act.name: act.sentence for act in Act}
 
 
 def test_every_path_has_an_entry() -> None:
@@ -230,7 +283,7 @@ def test_every_path_has_an_entry() -> None:
 
 def test_every_field_of_a_domain_and_of_an_identity_has_an_entry() -> None:
     assert list(table("docs/domains.md", "## What it has")) == [field.name for field in fields(Domain)]
-    assert list(table("docs/identity.md", "# Identity")) == [field.name for field in fields(Identity)]
+    assert list(table("docs/identity.md", "# Identity")) == list(Identity._fields)
     context = section("docs/identity.md", "# Identity").partition("`info.context` has:")[2]
     there = {*dir(Context), *Context.__init__.__annotations__}
     assert set(re.findall(r"^\| `(\w+)`", context, re.MULTILINE)) <= there

@@ -114,7 +114,7 @@ def test_an_installation_that_has_started_is_well(install: Install, data: Path) 
     start(install())
     assert wrong(install()) == []
     assert found(install(), "migrations").state == "up to date"
-    assert found(install(), "signing keys").state == "1, all of them open"
+    assert found(install(), "signing keys").state == "2, all of them open"
     assert found(install(), str(data / "secret_key")).state == "0600"
     assert found(install(), "watchword.sqlite").state == "0600"
 
@@ -151,7 +151,7 @@ def test_a_database_that_is_behind_is_wrong_and_the_remedy_mends_it(install: Ins
     data.mkdir()
     (data / "watchword.sqlite").touch(mode=0o600)
     finding = found(install(), "migrations")
-    assert finding.state == "core is at nothing, not 0001"
+    assert finding.state == "core is at nothing, not 0002"
     assert finding.remedy == "watchword migrate"
     install().migrate()
     assert "migrations" not in wrong(install())

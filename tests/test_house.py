@@ -68,7 +68,8 @@ def test_only_one_module_reads_the_environment_and_one_the_clock() -> None:
 
 
 def test_the_lock_files_name_no_place_to_download_from() -> None:
-    for lock in [*(ROOT / "requirements").glob("*.txt"), ROOT / "dashboard" / "package-lock.json"]:
+    npm = [ROOT / folder / "package-lock.json" for folder in ("dashboard", "examples/resource_server/node")]
+    for lock in [*(ROOT / "requirements").glob("*.txt"), *npm]:
         text = lock.read_text()
         assert "index-url" not in text
         assert "resolved" not in text

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from joserfc.errors import SecurityWarning
-from joserfc.jwk import OctKey, OKPKey
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from auth.jws import MAX_TOKEN_BYTES, JwsRefused, UnverifiedJws, sign, strict_object
+from auth.jws import MAX_TOKEN_BYTES, JwsRefused, Key, UnverifiedJws, sign, strict_object
 
 A_1_KEY = OctKey.import_key(
     {"kty": "oct", "k": "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}
@@ -20,6 +20,37 @@ A_1_HEADER = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9"
 A_1_PAYLOAD = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
 A_1_SIGNATURE = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 A_1 = f"{A_1_HEADER}.{A_1_PAYLOAD}.{A_1_SIGNATURE}"
+
+A_2_KEY = RSAKey.import_key(
+    {
+        "kty": "RSA",
+        "n": "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd"
+        "2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2"
+        "CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h"
+        "4FRWyuXpoQ",
+        "e": "AQAB",
+    }
+)
+A_2 = (
+    f"eyJhbGciOiJSUzI1NiJ9.{A_1_PAYLOAD}."
+    "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1d"
+    "nZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwu"
+    "sC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw"
+)
+
+A_3_KEY = ECKey.import_key(
+    {
+        "kty": "EC",
+        "crv": "P-256",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        "d": "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI",
+    }
+)
+A_3 = (
+    f"eyJhbGciOiJFUzI1NiJ9.{A_1_PAYLOAD}."
+    "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"
+)
 
 A_4_KEY = OKPKey.import_key(
     {
@@ -42,11 +73,11 @@ TUTORIAL = f"{TUTORIAL_SIGNED}.MQWECYWUT7bayj8miVgsj8KdYI3ZRVS-WRRZjfZrGrw"
 NONE = b'{"alg":"none"}'
 
 
-def verify(text: str, key: OctKey | OKPKey = A_4_KEY, algorithm: str = "EdDSA") -> bytes:
+def verify(text: str, key: Key = A_4_KEY, algorithm: str = "EdDSA") -> bytes:
     return UnverifiedJws(text).verify(key, algorithm)
 
 
-def b64(raw: bytes) -> str:
+def b64(raw: bytes | bytearray) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
@@ -68,6 +99,31 @@ def test_the_vector_of_rfc_7515_a_1_verifies() -> None:
     assert verify(A_1, A_1_KEY, "HS256") == (
         b'{"iss":"joe",\r\n "exp":1300819380,\r\n "http://example.com/is_root":true}'
     )
+
+
+def test_the_vector_of_rfc_7515_a_2_verifies() -> None:
+    assert verify(A_2, A_2_KEY, "RS256") == verify(A_1, A_1_KEY, "HS256")
+
+
+def test_the_vector_of_rfc_7515_a_3_verifies_and_no_two_signatures_by_ecdsa_are_the_same() -> None:
+    payload = verify(A_3, A_3_KEY, "ES256")
+    assert payload == verify(A_1, A_1_KEY, "HS256")
+    ours = sign(payload, A_3_KEY, "ES256", {})
+    assert ours != A_3
+    assert ours.rpartition(".")[0] == A_3.rpartition(".")[0]
+    assert verify(ours, A_3_KEY, "ES256") == payload
+
+
+@pytest.mark.parametrize(("text", "key"), [(A_2, A_2_KEY), (A_3, A_3_KEY)], ids=["RS256", "ES256"])
+def test_the_vectors_of_rfc_7515_are_refused_with_one_bit_of_their_signature_changed(text: str, key: Key) -> None:
+    algorithm = str(UnverifiedJws(text).header["alg"])
+    head, _, signature = text.rpartition(".")
+    raw = base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4))
+    for place in range(len(raw)):
+        changed = bytearray(raw)
+        changed[place] ^= 1 << (place % 8)
+        with pytest.raises(JwsRefused):
+            verify(f"{head}.{b64(changed)}", key, algorithm)
 
 
 def test_the_vector_of_rfc_8037_a_4_is_signed_to_the_letter_and_verifies() -> None:

@@ -856,12 +856,18 @@ async def test_sqlite_damaged_under_us_is_unavailable(sqlite_engine: SQLiteEngin
     damaged = bytearray(sqlite_engine.file.read_bytes())
     damaged[4_096:] = b"\xa5" * (len(damaged) - 4_096)
     sqlite_engine.file.write_bytes(damaged)
-    database = await sqlite_engine.open()
-    with pytest.raises(StoreUnavailable):
-        await names(database)
-    with pytest.raises(StoreUnavailable):
-        async with database.transaction() as tx:
+
+    async def read() -> None:
+        await names(await sqlite_engine.open())
+
+    async def write() -> None:
+        async with (await sqlite_engine.open()).transaction() as tx:
             await a_user(tx)
+
+    with pytest.raises(StoreUnavailable):
+        await read()
+    with pytest.raises(StoreUnavailable):
+        await write()
 
 
 async def test_sqlite_on_a_full_disk_takes_the_whole_transaction_back(sqlite_engine: SQLiteEngine) -> None:

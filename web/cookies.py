@@ -7,8 +7,8 @@ from http.cookies import Morsel
 from starlette.datastructures import MutableHeaders
 
 from auth.clock import Clock
+from auth.renewal import Grant
 from auth.secret import Secret
-from auth.sessions import Grant
 
 
 class CookieNames:

@@ -5,10 +5,11 @@ from dataclasses import replace
 from starlette.requests import HTTPConnection
 
 from auth.gate import Credential
+from auth.origin import Origin
 from auth.refusals import Reason
 from auth.secret import Secret
-from auth.sessions import Device
 from web.cookies import CookieNames
+from web.state import request_id_of
 
 # More sessions than these one browser never has; whoever shows more wants work done.
 _MOST_SHOWN = 4
@@ -25,14 +26,15 @@ def read_credential(connection: HTTPConnection, cookies: CookieNames) -> Credent
         # A sibling domain can plant a cookie beside ours, and which of the two counts is a guess.
         return Credential(fault=Reason.COOKIE_REPEATED, shown_secrets=shown)
     access, session = next(filter(None, accesses), None), next(filter(None, sessions), None)
-    return Credential(access, session, shown_secrets=shown)
+    return Credential(access, session, shown_secrets=shown, by_cookie=True)
 
 
-def read_device(connection: HTTPConnection) -> Device:
+def read_origin(connection: HTTPConnection) -> Origin:
     """Return what is known of where the request comes from."""
-    return Device(
-        user_agent=connection.headers.get("user-agent"),
+    return Origin(
         address=connection.client.host if connection.client else None,
+        user_agent=connection.headers.get("user-agent"),
+        request_id=request_id_of(connection.scope),
     )
 
 
@@ -41,4 +43,4 @@ def _read_bearer(headers: list[str]) -> Credential:
     scheme, _, token = headers[0].partition(" ")
     if len(headers) > 1 or scheme.lower() != "bearer" or not token.strip():
         return Credential(fault=Reason.CREDENTIAL_MALFORMED)
-    return Credential(access_token=Secret(token.strip(" ")))
+    return Credential(token=Secret(token.strip(" ")))

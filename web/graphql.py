@@ -19,7 +19,7 @@ from schema.context import Context
 from schema.errors import Code
 from schema.execution import Schema
 from web.cookies import CookieNames, ResponseCookies
-from web.credentials import read_credential, read_device
+from web.credentials import read_credential, read_origin
 from web.request_body import RequestRefused, read_graphql_request
 from web.responses import refusal_response
 from web.state import request_id_of, runtime_of
@@ -69,7 +69,7 @@ class GraphQLView(GraphQL[Context, None]):
         return Context(
             auth=runtime.auth,
             credential=read_credential(request, self._cookies),
-            device=read_device(request),
+            origin=read_origin(request),
             cookies=ResponseCookies(self._cookies, headers, runtime.auth.clock),
             request_id=request_id_of(request.scope),
             services=runtime.services,

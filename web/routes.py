@@ -13,8 +13,10 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from auth.key_files import TOKEN_PATH
 from schema.errors import Code
 from schema.execution import Schema
+from web import oauth
 from web.access_log import AccessLog
 from web.cookies import CookieNames
 from web.graphql import GraphQLView
@@ -22,6 +24,7 @@ from web.health import healthz, readyz
 from web.responses import refusal_response
 from web.security_headers import SecurityHeaders
 from web.state import request_id_of
+from web.well_known import INTROSPECTION_PATH, JWKS_PATH, METADATA_PATH, REVOCATION_PATH, jwks, metadata
 
 STATIC = Path(__file__).parent / "static"
 
@@ -34,6 +37,11 @@ def build_app(schema: Schema, *, https: bool, lifespan: Lifespan) -> Starlette:
         Route("/graphql", GraphQLView(schema, CookieNames(secure=https), STATIC / "graphiql.html")),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
+        Route(JWKS_PATH, jwks),
+        Route(METADATA_PATH, metadata),
+        Route(TOKEN_PATH, oauth.token, methods=["POST"]),
+        Route(INTROSPECTION_PATH, oauth.introspect, methods=["POST"]),
+        Route(REVOCATION_PATH, oauth.revoke, methods=["POST"]),
         Route("/", _to_graphiql),
     ]
     if STATIC.is_dir():

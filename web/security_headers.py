@@ -12,6 +12,8 @@ _PAGE_POLICY = (
 )
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
+_DATA = ("application/json", "application/jwk-set+json")
+
 _ALWAYS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -40,7 +42,7 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                is_data = Headers(raw=message["headers"]).get("content-type", "").startswith("application/json")
+                is_data = Headers(raw=message["headers"]).get("content-type", "").startswith(_DATA)
                 message["headers"] = [*message["headers"], *(self._for_data if is_data else self._for_pages)]
             await send(message)
 

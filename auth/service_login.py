@@ -1,0 +1,287 @@
+"""Service accounts at the door: a secret or an assertion for an access token (RFC 6749 §4.4, RFC 7523)."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from hashlib import sha256
+
+import store.service_accounts
+import store.service_assertions
+import store.service_credentials
+import store.token_revocations
+from auth import keys
+from auth.assertions import Assertion, AssertionRefused, UnverifiedAssertion
+from auth.audit import Act
+from auth.foundation import Foundation
+from auth.identity import Identity, IdentityKind
+from auth.ids import is_id, new_id
+from auth.issuer import Issuer
+from auth.key_files import TOKEN_PATH, service_address
+from auth.keys import SigningKey
+from auth.origin import Origin
+from auth.refusals import Reason, SigningKeyRevoked, Unauthenticated
+from auth.secret import Secret
+from auth.service_accounts import KEY_FILE
+from auth.tokens import Claims, TokenKind, TooManyScopes
+from store import StoreUnavailable
+from store.service_accounts import ServiceStanding
+from store.service_credentials import ServiceCredentialRow
+
+# What Google's libraries write as the audience of every assertion, whatever `token_uri` says. It is taken for keys that
+# came in a key file of ours: those sign for nobody else, so that no assertion for another can be brought here.
+_GOOGLE_TOKEN_ENDPOINT = "https://oauth2.googleapis.com/token"  # noqa: S105
+
+_USED_RECENTLY = timedelta(minutes=1)
+
+
+class OAuthFault(Enum):
+    """Why a request at an OAuth endpoint was refused: the names of RFC 6749 §5.2, each with its sentence."""
+
+    INVALID_REQUEST = "A parameter is missing, repeated, or not of the form it has to have."
+    INVALID_CLIENT = "The client is unknown, disabled, or did not prove who it is."
+    INVALID_GRANT = "The assertion does not prove who it is from, has expired, or was used before."
+    INVALID_SCOPE = "A scope was asked for that the client does not hold, or more than a token has room for."
+    UNSUPPORTED_GRANT_TYPE = "The grant type is neither client_credentials nor the JWT-bearer grant."
+    UNAUTHORIZED_CLIENT = "The client may not do this."
+
+
+class OAuthRefused(Exception):
+    """A request at an OAuth endpoint that was refused."""
+
+    def __init__(self, fault: OAuthFault) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service account that has just proved who it is, and by which of its credentials."""
+
+    identity: Identity
+    credential_id: str
+    owner_id: str | None
+    asked_scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceGrant:
+    """An access token for a service account."""
+
+    access_token: Secret
+    expires_in: timedelta
+    scopes: frozenset[str]
+
+
+class ServiceLogin:
+    """Authenticates service accounts and gives them access tokens."""
+
+    def __init__(self, foundation: Foundation, issuer: Issuer) -> None:
+        self._database = foundation.database
+        self._issuer = issuer
+        self._rights = foundation.rights
+        self._policy = foundation.policy
+        self._audit = foundation.audit
+        self._clock = foundation.clock
+
+    async def by_secret(self, client_id: str, secret: Secret, origin: Origin) -> Service:
+        """Return the account that has this secret. Raises `OAuthRefused` with INVALID_CLIENT, `StoreUnavailable`."""
+        found = None
+        if is_id(client_id):
+            found = await store.service_credentials.find_secret(
+                self._database, client_id, secret.digest(), self._clock.now()
+            )
+        if found is None:
+            return await self._failed(client_id, OAuthFault.INVALID_CLIENT, origin)
+        return await self._admitted(found, None, OAuthFault.INVALID_CLIENT, origin)
+
+    async def by_assertion(self, text: Secret, origin: Origin, *, client_id: str | None = None) -> Service:
+        """Return the account whose key signed this assertion for client authentication (private_key_jwt).
+
+        `client_id` is what the request names besides, which must be the same. Raises `OAuthRefused` with
+        INVALID_CLIENT, and `StoreUnavailable`.
+        """
+
+        def check(assertion: UnverifiedAssertion, key: SigningKey, account: ServiceCredentialRow) -> Assertion:
+            # RFC 7523 §3: here `iss` is the `client_id`, and not the address that key files have for it.
+            if assertion.claimed_issuer != (client_id or account.account_id):
+                raise AssertionRefused
+            return assertion.authenticates(key, audience=self._policy.issuer, now=self._clock.now())
+
+        return await self._asserted(text, check, OAuthFault.INVALID_CLIENT, origin)
+
+    async def by_grant(self, text: Secret, origin: Origin) -> Service:
+        """Return the account whose key signed this assertion as a grant (RFC 7523 §2.1).
+
+        Raises `OAuthRefused` with INVALID_GRANT, and `StoreUnavailable`.
+        """
+        own = {self._policy.issuer, self._policy.issuer + TOKEN_PATH}
+
+        def check(assertion: UnverifiedAssertion, key: SigningKey, credential: ServiceCredentialRow) -> Assertion:
+            audiences = own | {_GOOGLE_TOKEN_ENDPOINT} if credential.kind == KEY_FILE else own
+            return assertion.grants(key, audiences=audiences, now=self._clock.now())
+
+        return await self._asserted(text, check, OAuthFault.INVALID_GRANT, origin)
+
+    async def token_for(self, service: Service, scope: str | None = None) -> ServiceGrant:
+        """Give an account an access token for the scopes it asks for or, if it asks for none, for all it holds.
+
+        What its assertion asks for, the request may narrow and not widen: the one is signed. Raises `OAuthRefused` with
+        INVALID_SCOPE, also for more scopes than a token has room for, and `StoreUnavailable`.
+        """
+        held = service.identity.scopes
+        signed = _scopes_in(service.asked_scope) or held
+        wanted = _scopes_in(scope) or signed
+        if not wanted <= signed <= held:
+            raise OAuthRefused(OAuthFault.INVALID_SCOPE)
+        now = self._clock.now()
+        account_id = service.identity.subject or ""
+        claims = Claims(
+            kind=TokenKind.SERVICE,
+            subject=account_id,
+            token_id=new_id(),
+            scopes=wanted,
+            issued_at=now,
+            expires_at=now + self._policy.access_token_lifetime,
+            client_id=account_id,
+            credential_id=service.credential_id,
+        )
+        extra = await self._issuer.claims_of_domains(service.identity)
+        try:
+            token = await self._issuer.access_token(claims, extra)
+        except TooManyScopes as error:
+            raise OAuthRefused(OAuthFault.INVALID_SCOPE) from error
+        await self._audit.record_alone(
+            Act.SERVICE_LOGIN, service.identity, concerning=service.owner_id or account_id, what=claims.token_id
+        )
+        return ServiceGrant(token, self._policy.access_token_lifetime, wanted)
+
+    async def identify(self, claims: Claims, origin: Origin) -> Identity:
+        """Return the identity behind a service account's access token, as the rows have it now.
+
+        Raises `Unauthenticated` when the account, its owner, its credential, the token or the key was taken away, and
+        `StoreUnavailable`.
+        """
+        now = self._clock.now()
+        standing = await store.service_accounts.standing(
+            self._database,
+            claims.subject,
+            kid=claims.kid,
+            credential_id=claims.credential_id or "",
+            token_id=claims.token_id,
+            now=now,
+        )
+        if standing is None or claims.client_id != claims.subject:
+            raise Unauthenticated(Reason.TOKEN_INVALID)
+        if standing.key_verifies_until is None or standing.key_verifies_until <= now:
+            raise SigningKeyRevoked(claims.kid)
+        if not standing.credential_is_good or standing.token_is_revoked:
+            raise Unauthenticated(Reason.TOKEN_REVOKED)
+        if _is_disabled(standing):
+            raise Unauthenticated(Reason.ACCOUNT_DISABLED)
+        scopes = self._scopes_of(standing) & claims.scopes
+        return _identity(standing.account_id, scopes, origin, token_id=claims.token_id)
+
+    async def revoke_presented(self, claims: Claims, identity: Identity) -> None:
+        """Revoke an access token that its account has shown."""
+        async with self._database.transaction() as tx:
+            if await store.token_revocations.add(
+                tx, claims.token_id, expires_at=claims.expires_at, now=self._clock.now()
+            ):
+                account = await store.service_accounts.find(tx, claims.subject)
+                concerning = (account.owner_id if account else None) or claims.subject
+                await self._audit.record(
+                    tx, Act.ACCESS_TOKEN_REVOKE, identity, concerning=concerning, what=claims.token_id
+                )
+
+    async def _asserted(
+        self,
+        text: Secret,
+        check: Callable[[UnverifiedAssertion, SigningKey, ServiceCredentialRow], Assertion],
+        fault: OAuthFault,
+        origin: Origin,
+    ) -> Service:
+        """Find the account that an assertion claims to be from, and one of its keys by which that is true."""
+        try:
+            assertion = UnverifiedAssertion(text.reveal())
+        except AssertionRefused:
+            return await self._failed("", fault, origin)
+        account_id = assertion.claimed_issuer.partition("@")[0]
+        if assertion.claimed_issuer not in {account_id, service_address(account_id, self._policy.issuer)}:
+            return await self._failed("", fault, origin)
+        for credential in await self._keys_of(account_id, assertion.kid):
+            try:
+                checked = check(assertion, keys.from_public_jwk(credential.public_jwk or "{}"), credential)
+            except AssertionRefused:
+                continue
+            return await self._admitted(credential, checked, fault, origin)
+        return await self._failed(account_id, fault, origin)
+
+    async def _keys_of(self, account_id: str, kid: str | None) -> list[ServiceCredentialRow]:
+        if not is_id(account_id):
+            return []
+        now = self._clock.now()
+        if kid is not None:
+            named = await store.service_credentials.find_key(self._database, account_id, kid, now)
+            if named is not None:
+                return [named]
+        # A client may name its key as it likes; an account has ten credentials at the most.
+        return await store.service_credentials.live_keys(self._database, account_id, now)
+
+    async def _admitted(
+        self, credential: ServiceCredentialRow, assertion: Assertion | None, fault: OAuthFault, origin: Origin
+    ) -> Service:
+        """Let an account in that has proved who it is, if it may be let in, and its assertion was not used before."""
+        now = self._clock.now()
+        standing = await store.service_accounts.standing(
+            self._database, credential.account_id, kid="", credential_id=credential.id, token_id=new_id(), now=now
+        )
+        if standing is None or not standing.credential_is_good or _is_disabled(standing):
+            return await self._failed(credential.account_id, fault, origin)
+        if assertion is not None and assertion.jti is not None:
+            digest = sha256(f"{credential.account_id} {assertion.jti}".encode()).digest()
+            async with self._database.transaction() as tx:
+                fresh = await store.service_assertions.take(tx, digest, expires_at=assertion.expires_at, now=now)
+            if not fresh:
+                return await self._failed(credential.account_id, fault, origin)
+        if credential.last_used_at is None or now - credential.last_used_at >= _USED_RECENTLY:
+            await self._note_use(credential.id, now, origin)
+        identity = _identity(standing.account_id, self._scopes_of(standing), origin)
+        return Service(identity, credential.id, standing.owner_id, assertion.scope if assertion else None)
+
+    async def _note_use(self, credential_id: str, now: datetime, origin: Origin) -> None:
+        # Not to be able to write it down is no reason to refuse.
+        with suppress(StoreUnavailable):
+            async with self._database.transaction() as tx:
+                await store.service_credentials.touch(tx, credential_id, used_at=now, address=origin.address)
+
+    async def _failed(self, account_id: str, fault: OAuthFault, origin: Origin) -> Service:
+        account = await store.service_accounts.find(self._database, account_id) if is_id(account_id) else None
+        concerning = (account.owner_id or account.id) if account else None
+        await self._audit.record_alone(Act.SERVICE_FAIL, origin, concerning=concerning, detail=fault.name)
+        raise OAuthRefused(fault)
+
+    def _scopes_of(self, standing: ServiceStanding) -> frozenset[str]:
+        if standing.owner_id is None:
+            return standing.scopes & frozenset(self._rights.sentences)
+        return standing.scopes & self._rights.of_roles(standing.owner_roles)
+
+
+def _scopes_in(parameter: str | None) -> frozenset[str]:
+    return frozenset((parameter or "").split(" ")) - {""}
+
+
+def _is_disabled(standing: ServiceStanding) -> bool:
+    return standing.disabled_at is not None or standing.owner_disabled_at is not None
+
+
+def _identity(account_id: str, scopes: frozenset[str], origin: Origin, *, token_id: str | None = None) -> Identity:
+    return Identity(
+        kind=IdentityKind.SERVICE,
+        subject=account_id,
+        token_id=token_id,
+        scopes=scopes,
+        client_id=account_id,
+        origin=origin,
+    )

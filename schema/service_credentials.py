@@ -1,0 +1,46 @@
+"""What service accounts prove themselves with, as it is listed."""
+
+from datetime import datetime
+from enum import Enum
+from typing import Self
+
+import strawberry
+
+from auth.service_accounts import KEY_FILE, PUBLIC_KEY, SECRET
+from schema.enums import described
+from store.service_credentials import ServiceCredentialRow
+
+
+@strawberry.enum(description="What a service account proves itself with.")
+class ServiceCredentialKind(Enum):
+    """The kinds of credential, as GraphQL names them."""
+
+    SECRET = described(SECRET, "A secret, sent to `/oauth/token` as `client_secret`.")
+    KEY_FILE = described(KEY_FILE, "A key pair that was made here; the private half was in the file, shown once.")
+    PUBLIC_KEY = described(PUBLIC_KEY, "A key pair that the program made; the private half was never seen here.")
+
+
+@strawberry.type(description="A secret or a key of a service account. What proves it was shown once, or never.")
+class ServiceCredential:
+    """A credential that is good."""
+
+    id: strawberry.ID = strawberry.field(description="What `revokeServiceAccountCredential` takes.")
+    kind: ServiceCredentialKind = strawberry.field(description="What it is.")
+    key_id: str | None = strawberry.field(description="The `kid` of a key: the RFC 7638 thumbprint of its public half.")
+    created_at: datetime = strawberry.field(description="When it was made, or registered.")
+    expires_at: datetime | None = strawberry.field(description="When it expires; null when it does not.")
+    last_used_at: datetime | None = strawberry.field(description="When it was last used, to a minute.")
+    last_used_address: str | None = strawberry.field(description="The network address it was last used from.")
+
+    @classmethod
+    def of(cls, row: ServiceCredentialRow) -> Self:
+        """Present a row."""
+        return cls(
+            id=strawberry.ID(row.id),
+            kind=ServiceCredentialKind(row.kind),
+            key_id=row.kid,
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+            last_used_at=row.last_used_at,
+            last_used_address=row.last_used_address,
+        )
