@@ -48,6 +48,11 @@ class Act(Enum):
         self.sentence = sentence
 
 
+# What administrators do to others. From where they work is not the business of those whom it concerns.
+OF_ADMINISTRATORS = frozenset(
+    {Act.ROLES_SET, Act.USER_DISABLE, Act.USER_ENABLE, Act.SERVICE_DISABLE, Act.CREDENTIAL_REVOKE}
+)
+
 _BY_ACTION = {act.action: act for act in Act}
 
 

@@ -24,7 +24,12 @@ class ExtraClaims:
         self._sources: dict[str, ClaimSource] = {}
 
     def add(self, name: str, source: ClaimSource) -> None:
-        """Ask this source for the claim of this name, whenever an access token is issued; None leaves it out."""
+        """Ask this source for the claim of this name, whenever an access token is issued; None leaves it out.
+
+        Raises ValueError for a name without a colon: such are the standard's, and ours.
+        """
+        if ":" not in name:
+            raise ValueError(f"the claim {name!r} is named neither by an address nor after its domain")
         self._sources[name] = source
 
     async def of(self, identity: Identity) -> Mapping[str, Any]:

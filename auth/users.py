@@ -137,8 +137,9 @@ class Users:
         async with self._database.transaction() as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             user = await self._found(tx, identity, user_id)
-            await store.users.set_disabled(tx, user.id, None)
-            await self._audit.record(tx, Act.USER_ENABLE, identity, concerning=user.id)
+            if user.disabled_at is not None:
+                await store.users.set_disabled(tx, user.id, None)
+                await self._audit.record(tx, Act.USER_ENABLE, identity, concerning=user.id)
             return await self._found(tx, identity, user_id)
 
     async def change_password(self, identity: Identity, *, current: str, new: str) -> int:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Self
 import strawberry
 from strawberry import relay
 
-from auth.audit import Act, act_of
+from auth.audit import OF_ADMINISTRATORS, Act, act_of
+from auth.identity import Identity
 from schema.connections import AFTER, FIRST, USUAL_PAGE, Connection, connect
 from schema.context import Info
 from schema.enums import described
@@ -40,14 +41,18 @@ class AuditEvent(relay.Node):
         description="What it was done to: the id of a session, a token, a credential or a key."
     )
     detail: str | None = strawberry.field(description="Which roles, scopes or reason.")
-    address: str | None = strawberry.field(description="The network address it was done from.")
+    address: str | None = strawberry.field(
+        description="The network address it was done from; null where an administrator acted on you."
+    )
     user_agent: str | None = strawberry.field(description="What the client called itself.")
     request_id: str | None = strawberry.field(description="The id by which the log knows the request.")
 
     @classmethod
-    def of(cls, row: AuditEventRow) -> Self:
+    def of(cls, row: AuditEventRow, viewer: Identity) -> Self:
         """Present a row."""
         act = act_of(row.action)
+        is_others = act in OF_ADMINISTRATORS and row.actor_id != viewer.subject
+        tells_whence = not is_others or "audit:read" in viewer.scopes
         return cls(
             id=row.id,
             at=row.at,
@@ -57,8 +62,8 @@ class AuditEvent(relay.Node):
             subject_id=row.subject_id,
             object_id=row.object_id,
             detail=row.detail,
-            address=row.address,
-            user_agent=row.user_agent,
+            address=row.address if tells_whence else None,
+            user_agent=row.user_agent if tells_whence else None,
             request_id=row.request_id,
         )
 
@@ -68,8 +73,9 @@ class AuditEvent(relay.Node):
     ) -> list[Self | None]:
         """Find events by id, those that the caller may see."""
         del required
-        found = [await info.context.auth.audit.find(info.context.viewer, event_id) for event_id in node_ids]
-        return [None if row is None else cls.of(row) for row in found]
+        viewer = info.context.viewer
+        found = [await info.context.auth.audit.find(viewer, event_id) for event_id in node_ids]
+        return [None if row is None else cls.of(row, viewer) for row in found]
 
 
 @strawberry.type
@@ -86,7 +92,7 @@ class AuditEventsQuery:
         viewer, audit = info.context.viewer, info.context.auth.audit
         return await connect(
             lambda limit, after_id: audit.page(viewer, limit=limit, after=after_id),
-            to_node=AuditEvent.of,
+            to_node=lambda row: AuditEvent.of(row, viewer),
             id_of=lambda row: row.id,
             first=first,
             after=after,

@@ -558,6 +558,8 @@ async def test_an_act_and_its_row_are_there_together_or_not_at_all(
     other = house.client()
     await other.log_in(ada.email)
     session = (await other.ask(WHO_AM_I)).data["viewer"]["session"]["id"]
+    eve = await house.person("eve")
+    await grace.ask(DISABLE, {"input": {"id": eve.user_id}})
     before = state(house)
     acts: list[tuple[Person, str, Mapping[str, Any]]] = [
         (ada, SIGN_UP, {"email": "new@example.org", "password": PASSWORD, "displayName": "New"}),
@@ -571,7 +573,7 @@ async def test_an_act_and_its_row_are_there_together_or_not_at_all(
         (ada, CREATE_SERVICE, {"name": "x", "scopes": ["profile:read"]}),
         (grace, SET_ROLES, {"id": ada.user_id, "roles": []}),
         (grace, DISABLE, {"id": ada.user_id}),
-        (grace, ENABLE, {"id": ada.user_id}),
+        (grace, ENABLE, {"id": eve.user_id}),
     ]
     with fault(house), capture_logs():
         for person, query, given in acts:
@@ -615,6 +617,16 @@ async def test_a_person_reads_what_concerns_them_and_nothing_of_others(story: St
         assert await own_events(person) == theirs
         assert theirs
         assert len(theirs) < len(everything)
+
+
+async def test_from_where_an_administrator_works_is_not_told_to_those_whom_it_concerns(
+    ada: Person, grace: Person
+) -> None:
+    await grace.ask(SET_ROLES, {"input": {"id": ada.user_id, "roles": ["USER"]}})
+    (to_grace, *_), (to_ada, *_) = await all_events(grace), await own_events(ada)
+    assert (to_ada["id"], to_ada["action"]) == (to_grace["id"], "ROLES_SET")
+    assert (to_grace["address"], to_ada["address"], to_ada["userAgent"]) == ("127.0.0.1", None, None)
+    assert to_ada["actorId"] == row_id(grace.id)
 
 
 async def test_an_event_is_a_node_to_whom_it_concerns_and_to_those_who_watch_over_all(

@@ -250,8 +250,9 @@ async def test_ours_are_never_overridden_not_even_by_a_domain_that_goes_behind_i
 
     @asynccontextmanager
     async def sneak_in(auth: Auth) -> AsyncIterator[None]:
-        for name in ours:
-            auth.extra_claims.add(name, evil)
+        for name in (*ours, "nbf", "credential_id"):
+            with pytest.raises(ValueError, match="neither by an address nor after its domain"):
+                auth.extra_claims.add(name, evil)
         yield
 
     house = await open_house(domains=[Domain(name="sneaky", lifespan=sneak_in)])
