@@ -5,7 +5,7 @@ It knows nothing of HTTP and holds no SQL. What a domain's developer needs is he
 
 from auth.refusals import Forbidden, NotFound
 from schema.build import Built, UnguardedField, build_schema
-from schema.connections import AFTER, FIRST, USUAL_PAGE, Connection, connect
+from schema.connections import USUAL_PAGE, After, Connection, First, connect
 from schema.context import Context, Info
 from schema.domain import Domain, DomainRefused
 from schema.errors import BadInput
@@ -13,15 +13,15 @@ from schema.guards import Guard, IsAuthenticated, IsHuman, IsRecent, Public, has
 from schema.node import id_within
 
 __all__ = [
-    "AFTER",
-    "FIRST",
     "USUAL_PAGE",
+    "After",
     "BadInput",
     "Built",
     "Connection",
     "Context",
     "Domain",
     "DomainRefused",
+    "First",
     "Forbidden",
     "Guard",
     "Info",

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from datetime import datetime
 from enum import Enum
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import strawberry
 from strawberry import relay
 
 from auth.audit import OF_ADMINISTRATORS, Act, act_of
 from auth.identity import Identity
-from schema.connections import AFTER, FIRST, USUAL_PAGE, Connection, connect
+from schema.connections import USUAL_PAGE, After, Connection, First, connect
 from schema.context import Info
 from schema.enums import described
 from schema.guards import has_scope
@@ -86,8 +86,8 @@ class AuditEventsQuery:
     async def audit_events(
         self,
         info: Info,
-        first: Annotated[int, strawberry.argument(description=FIRST)] = USUAL_PAGE,
-        after: Annotated[str | None, strawberry.argument(description=AFTER)] = None,
+        first: First = USUAL_PAGE,
+        after: After = None,
     ) -> Connection[AuditEvent] | None:
         viewer, audit = info.context.viewer, info.context.auth.audit
         return await connect(

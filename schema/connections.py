@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import strawberry
 from strawberry.relay import PageInfo
@@ -17,8 +17,12 @@ USUAL_PAGE = 20
 Node = TypeVar("Node")
 Row = TypeVar("Row")
 
-FIRST = "How many, 1 to 100."
-AFTER = "The cursor after which the page begins: `pageInfo.endCursor` of the page before."
+# The arguments of a field that gives pages.
+First = Annotated[int, strawberry.argument(description="How many, 1 to 100.")]
+After = Annotated[
+    str | None,
+    strawberry.argument(description="The cursor after which the page begins: `pageInfo.endCursor` of the page before."),
+]
 
 
 @strawberry.type(description="An item and the cursor that names its place.")

@@ -10,7 +10,7 @@ from strawberry import relay
 
 from auth.faults import Fault, InputRefused
 from schema.api_tokens import MAKES_CREDENTIALS
-from schema.connections import AFTER, FIRST, USUAL_PAGE, Connection, connect
+from schema.connections import USUAL_PAGE, After, Connection, First, connect
 from schema.context import Info
 from schema.enums import code_of
 from schema.failures import CODE, FIELD, FIELD_OF, MESSAGE
@@ -78,8 +78,8 @@ class ServiceAccountsQuery:
     async def service_accounts(
         self,
         info: Info,
-        first: Annotated[int, strawberry.argument(description=FIRST)] = USUAL_PAGE,
-        after: Annotated[str | None, strawberry.argument(description=AFTER)] = None,
+        first: First = USUAL_PAGE,
+        after: After = None,
     ) -> Connection[ServiceAccount] | None:
         viewer, accounts = info.context.viewer, info.context.auth.service_accounts
         return await connect(

@@ -9,7 +9,7 @@ import strawberry
 from strawberry import relay
 
 from auth import scopes
-from schema.connections import AFTER, FIRST, USUAL_PAGE, Connection, connect
+from schema.connections import USUAL_PAGE, After, Connection, First, connect
 from schema.context import Info
 from schema.enums import described
 from schema.guards import Guard, IsHuman, IsRecent, has_scope
@@ -68,8 +68,8 @@ class UsersQuery:
     async def users(
         self,
         info: Info,
-        first: Annotated[int, strawberry.argument(description=FIRST)] = USUAL_PAGE,
-        after: Annotated[str | None, strawberry.argument(description=AFTER)] = None,
+        first: First = USUAL_PAGE,
+        after: After = None,
         search: Annotated[
             str | None, strawberry.argument(description="How the address or the name begins, in any case.")
         ] = None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import Annotated, Self
+from typing import Self
 
 import strawberry
 from strawberry import relay
@@ -10,7 +10,7 @@ from strawberry import relay
 from auth.identity import Identity, IdentityKind
 from schema.api_tokens import ApiToken
 from schema.audit_events import AuditEvent
-from schema.connections import AFTER, FIRST, USUAL_PAGE, Connection, connect
+from schema.connections import USUAL_PAGE, After, Connection, First, connect
 from schema.context import Info
 from schema.enums import described
 from schema.guards import IsAuthenticated, IsHuman, has_scope
@@ -65,8 +65,8 @@ class Viewer(relay.Node):
     async def sessions(
         self,
         info: Info,
-        first: Annotated[int, strawberry.argument(description=FIRST)] = USUAL_PAGE,
-        after: Annotated[str | None, strawberry.argument(description=AFTER)] = None,
+        first: First = USUAL_PAGE,
+        after: After = None,
     ) -> Connection[Session] | None:
         sessions = info.context.auth.sessions
         return await connect(
@@ -92,8 +92,8 @@ class Viewer(relay.Node):
     async def api_tokens(
         self,
         info: Info,
-        first: Annotated[int, strawberry.argument(description=FIRST)] = USUAL_PAGE,
-        after: Annotated[str | None, strawberry.argument(description=AFTER)] = None,
+        first: First = USUAL_PAGE,
+        after: After = None,
     ) -> Connection[ApiToken] | None:
         api_tokens = info.context.auth.api_tokens
         return await connect(
@@ -111,8 +111,8 @@ class Viewer(relay.Node):
     async def service_accounts(
         self,
         info: Info,
-        first: Annotated[int, strawberry.argument(description=FIRST)] = USUAL_PAGE,
-        after: Annotated[str | None, strawberry.argument(description=AFTER)] = None,
+        first: First = USUAL_PAGE,
+        after: After = None,
     ) -> Connection[ServiceAccount] | None:
         accounts = info.context.auth.service_accounts
         return await connect(
@@ -130,8 +130,8 @@ class Viewer(relay.Node):
     async def audit_events(
         self,
         info: Info,
-        first: Annotated[int, strawberry.argument(description=FIRST)] = USUAL_PAGE,
-        after: Annotated[str | None, strawberry.argument(description=AFTER)] = None,
+        first: First = USUAL_PAGE,
+        after: After = None,
     ) -> Connection[AuditEvent] | None:
         audit = info.context.auth.audit
         return await connect(

@@ -5,6 +5,7 @@ from graphql import GraphQLObjectType
 
 from auth.scopes import CORE_SCOPES
 from schema import build_schema
+from tests.documents import CREATE, CREATE_API_TOKEN, CREATE_SECRET
 from tests.house import Client, House, Person
 
 PASSES = "passes"
@@ -19,13 +20,6 @@ HOLDERS_OF_A_SCOPE = (UNAUTHENTICATED, FORBIDDEN, PASSES, PASSES, PASSES)
 ADMINISTRATORS = (UNAUTHENTICATED, FORBIDDEN, PASSES, FORBIDDEN, FORBIDDEN)
 
 SOMEBODY = "VXNlcjowMDAwMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDA="
-CREATE_API_TOKEN = """mutation($input: CreateApiTokenInput!) {
-  createApiToken(input: $input) { ... on CreateApiTokenSucceeded { token } } }"""
-CREATE_ACCOUNT = """mutation($input: CreateServiceAccountInput!) {
-  createServiceAccount(input: $input) { ... on CreateServiceAccountSucceeded { serviceAccount { id clientId } } } }"""
-CREATE_SECRET = """mutation($input: CreateServiceAccountSecretInput!) {
-  createServiceAccountSecret(input: $input) { ... on CreateServiceAccountSecretSucceeded { secret } } }"""
-
 SERVICE = "U2VydmljZUFjY291bnQ6eA=="
 ACCOUNT = 'email: "x", password: "x", displayName: "x"'
 
@@ -110,7 +104,7 @@ async def tokens(house: House) -> dict[str, str]:
     every = {"name": "everything", "scopes": sorted(CORE_SCOPES)}
     api_token = (await grace.ask(CREATE_API_TOKEN, {"input": every})).data["createApiToken"]["token"]
     of_installation = {"input": {**every, "ofInstallation": True}}
-    account = (await grace.ask(CREATE_ACCOUNT, of_installation)).data["createServiceAccount"]["serviceAccount"]
+    account = (await grace.ask(CREATE, of_installation)).data["createServiceAccount"]["serviceAccount"]
     secret = (await grace.ask(CREATE_SECRET, {"input": {"id": account["id"]}})).data["createServiceAccountSecret"]
     form = {
         "grant_type": "client_credentials",

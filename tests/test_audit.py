@@ -2,10 +2,9 @@
 
 import base64
 import json
-import resource
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +17,7 @@ from structlog.testing import capture_logs
 from auth.audit import Act
 from auth.refusals import Conflict, Reason
 from schema import Domain, Info, Public, build_schema
+from tests.faults import Fault, full
 from tests.house import LOG_IN, LOG_OUT, PASSWORD, SIGN_UP, WHO_AM_I, Answer, Client, House, OpenHouse, Person
 from tests.test_docs import table
 
@@ -532,21 +532,6 @@ def unrecordable(house: House) -> Iterator[None]:
         other.execute("CREATE TRIGGER deaf BEFORE INSERT ON audit_events BEGIN SELECT RAISE(ABORT, 'deaf'); END")
         yield
         other.execute("DROP TRIGGER deaf")
-
-
-@contextmanager
-def full(house: House) -> Iterator[None]:
-    """Let no file of this process grow beyond what the log of the database has: a COMMIT fails, and nothing before."""
-    log = house.settings.database_file.with_name(house.settings.database_file.name + "-wal")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-Fault = Callable[[House], AbstractContextManager[None]]
 
 
 @pytest.mark.parametrize(("fault", "code"), [(unrecordable, "INTERNAL"), (full, "UNAVAILABLE")])

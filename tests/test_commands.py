@@ -4,20 +4,16 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from cli import main
 from schema import build_schema
+from tests.commands import Run, refused, runner, succeeded
 from tests.house import PASSWORD, WHO_AM_I, OpenHouse
-
-Run = Callable[..., Result]
 
 GRACE = ("users", "create", "--email", "grace@example.org", "--name", "Grace", "--password-stdin")
 
@@ -29,29 +25,8 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(data: Path) -> Run:
-    """Run a command on an installation of the test's own, with cheap hashes."""
-    cheap = {"WATCHWORD_PASSWORD_MEMORY_KIB": "8", "WATCHWORD_PASSWORD_ITERATIONS": "1"}
-
-    def run_one(*arguments: str, stdin: str | bytes = "", **settings: str) -> Result:
-        given = {f"WATCHWORD_{name.upper()}": value for name, value in settings.items()}
-        environment = {"WATCHWORD_DATA_DIR": str(data), **cheap, **given}
-        return CliRunner().invoke(main, list(arguments), input=stdin, env=environment)
-
-    return run_one
-
-
-def succeeded(result: Result) -> str:
-    assert (result.exit_code, result.stderr, result.exception) == (0, "", None)
-    return result.stdout
-
-
-def refused(result: Result) -> str:
-    """Return the sentence with which a command ended: on standard error, with status 1, and no traceback."""
-    assert result.exit_code == 1
-    assert isinstance(result.exception, SystemExit), result.exception
-    assert result.stderr.startswith("Error: ")
-    assert result.stdout == ""
-    return result.stderr
+    """Run a command on an installation of the test's own."""
+    return runner(data)
 
 
 def people(data: Path) -> list[tuple[Any, ...]]:

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,6 @@ from typing import Any
 
 import jwt
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -33,10 +32,10 @@ from auth.refusals import NotFound, Reason, Unauthenticated
 from auth.scopes import rights
 from auth.sealing import SealBroken, Sealer
 from auth.secret import Secret
-from cli import main
 from store import migrate
 from store.signing_keys import SigningKeyRow
 from store.sqlite import SQLiteDatabase
+from tests.commands import Run, refused, runner, succeeded
 from tests.house import PASSWORD, WHO_AM_I, Answer, House, OpenHouse, Person
 
 JWKS = "/.well-known/jwks.json"
@@ -1109,34 +1108,10 @@ async def test_whatever_is_done_to_the_ring_one_key_signs_one_is_next_and_what_w
             await installation.check()
 
 
-Run = Callable[..., Result]
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run a command on the installation `own`, with cheap hashes."""
-    cheap = {"WATCHWORD_PASSWORD_MEMORY_KIB": "8", "WATCHWORD_PASSWORD_ITERATIONS": "1"}
-
-    def run_one(*arguments: str, stdin: str = "", **given_settings: str) -> Result:
-        given_ones = {f"WATCHWORD_{name.upper()}": value for name, value in given_settings.items()}
-        environment: Mapping[str, str] = {"WATCHWORD_DATA_DIR": str(tmp_path / "own"), **cheap, **given_ones}
-        return CliRunner().invoke(main, list(arguments), input=stdin, env=environment)
-
-    return run_one
-
-
-def succeeded(result: Result) -> str:
-    assert (result.exit_code, result.stderr, result.exception) == (0, "", None)
-    return result.stdout
-
-
-def refused(result: Result) -> str:
-    """Return the sentence with which a command ended: on standard error, with status 1, and no traceback."""
-    assert result.exit_code == 1
-    assert isinstance(result.exception, SystemExit), result.exception
-    assert result.stderr.startswith("Error: ")
-    assert result.stdout == ""
-    return result.stderr
+    """Run a command on an installation of the test's own."""
+    return runner(tmp_path / "own")
 
 
 MOMENT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"

@@ -22,41 +22,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schema import Domain
+from tests.documents import CREATE, CREATE_API_TOKEN, CREATE_KEY, CREATE_SECRET, DISABLE, REVOKE, SERVICE
 from tests.house import LOG_IN, ORIGIN, PASSWORD, WHO_AM_I, Answer, Client, House, OpenHouse, Person
 
-CREATE = """
-mutation($input: CreateServiceAccountInput!) {
-  createServiceAccount(input: $input) { ... on CreateServiceAccountSucceeded { serviceAccount { id clientId } } }
-}
-"""
-CREATE_SECRET = """
-mutation($input: CreateServiceAccountSecretInput!) {
-  createServiceAccountSecret(input: $input) {
-    ... on CreateServiceAccountSecretSucceeded { secret credential { id } }
-  }
-}
-"""
-CREATE_KEY = """
-mutation($input: CreateServiceAccountKeyInput!) {
-  createServiceAccountKey(input: $input) {
-    ... on CreateServiceAccountKeySucceeded { keyFile credential { id keyId } }
-  }
-}
-"""
-REVOKE = """
-mutation($input: RevokeServiceAccountCredentialInput!) {
-  revokeServiceAccountCredential(input: $input) { serviceAccount { id } }
-}
-"""
-DISABLE = "mutation($input: DisableServiceAccountInput!) { disableServiceAccount(input: $input) { __typename } }"
-CREATE_API_TOKEN = """
-mutation($input: CreateApiTokenInput!) { createApiToken(input: $input) { ... on CreateApiTokenSucceeded { token } } }
-"""
 LOG_IN_BY_BODY = """
 mutation($input: LoginInput!) { login(input: $input) { ... on LoginSucceeded { accessToken refreshToken } } }
 """
 SET_ROLES = "mutation($input: SetUserRolesInput!) { setUserRoles(input: $input) { user { roles } } }"
-SERVICE = "{ viewer { kind scopes } }"
 
 TOKEN, INTROSPECT, REVOCATION = "/oauth/token", "/oauth/introspect", "/oauth/revoke"
 METADATA = "/.well-known/oauth-authorization-server"

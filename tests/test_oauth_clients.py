@@ -19,34 +19,9 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from google.oauth2 import service_account
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from tests.documents import CREATE, CREATE_KEY, CREATE_SECRET, REVOKE, SERVICE
 from tests.house import LOG_IN, PASSWORD, SIGN_UP
 from tests.running import Server, serving
-
-CREATE = """
-mutation($input: CreateServiceAccountInput!) {
-  createServiceAccount(input: $input) { ... on CreateServiceAccountSucceeded { serviceAccount { id clientId } } }
-}
-"""
-CREATE_SECRET = """
-mutation($input: CreateServiceAccountSecretInput!) {
-  createServiceAccountSecret(input: $input) {
-    ... on CreateServiceAccountSecretSucceeded { secret credential { id } }
-  }
-}
-"""
-CREATE_KEY = """
-mutation($input: CreateServiceAccountKeyInput!) {
-  createServiceAccountKey(input: $input) {
-    ... on CreateServiceAccountKeySucceeded { keyFile credential { id keyId } }
-  }
-}
-"""
-REVOKE = """
-mutation($input: RevokeServiceAccountCredentialInput!) {
-  revokeServiceAccountCredential(input: $input) { serviceAccount { id } }
-}
-"""
-SERVICE = "{ viewer { kind scopes } }"
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 import asyncio
 import base64
 import json
-import resource
 import sqlite3
 import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.faults import full, locked
 from tests.house import LOG_OUT, PASSWORD, SIGN_UP, WHO_AM_I, Answer, Client, House, OpenHouse, Person
 from tests.running import Server, serving
 
@@ -436,27 +436,6 @@ async def test_after_a_restart_the_session_goes_on_where_it_was(tmp_path: Path) 
         assert (await call(client, pairs[2].access)).data["viewer"]["id"] == ada.id
     async with House(tmp_path / "own") as house:
         assert await failure(house.client(), pairs[0].refresh) == "REFRESH_TOKEN_REUSED"
-
-
-@contextmanager
-def locked(house: House) -> Iterator[None]:
-    """Hold the write lock, as another program may."""
-    with closing(sqlite3.connect(house.settings.database_file, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
-
-
-@contextmanager
-def full(house: House) -> Iterator[None]:
-    """Let no file of this process grow beyond what the log of the database has: a COMMIT fails, and nothing before."""
-    log = house.settings.database_file.with_name(house.settings.database_file.name + "-wal")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("fault", [locked, full])

@@ -10,7 +10,7 @@ from examples.bookshop.domain import foundation
 from examples.bookshop.nodes import Book, ShelvedBook
 from examples.bookshop.service import READ, WRITE
 from schema import BadInput, Connection, Info, connect, has_scope
-from schema.connections import AFTER, FIRST, USUAL_PAGE
+from schema.connections import USUAL_PAGE, After, First
 from schema.node import id_within
 
 _LONGEST = 200
@@ -24,8 +24,8 @@ class Query:
     async def books(
         self,
         info: Info,
-        first: Annotated[int, strawberry.argument(description=FIRST)] = USUAL_PAGE,
-        after: Annotated[str | None, strawberry.argument(description=AFTER)] = None,
+        first: First = USUAL_PAGE,
+        after: After = None,
     ) -> Connection[Book] | None:
         shop, viewer = foundation.of(info), info.context.viewer
         return await connect(
@@ -42,8 +42,8 @@ class Query:
     async def shelf(
         self,
         info: Info,
-        first: Annotated[int, strawberry.argument(description=FIRST)] = USUAL_PAGE,
-        after: Annotated[str | None, strawberry.argument(description=AFTER)] = None,
+        first: First = USUAL_PAGE,
+        after: After = None,
     ) -> Connection[ShelvedBook] | None:
         shop, viewer = foundation.of(info), info.context.viewer
         return await connect(
