@@ -124,7 +124,7 @@ def keys() -> None:
 @_on_the_installation
 def keys_list(installation: Installation) -> None:
     """Show every key: which one is next, which signs, and until when the others verify."""
-    installation.prepare_database()
+    installation.require_database()
     for key in asyncio.run(_standings(installation)):
         click.echo(f"{key.kid}  {key.algorithm:<5}  {key.state.name.lower():<7}  {_life_of(key)}")
 
@@ -136,9 +136,14 @@ def keys_list(installation: Installation) -> None:
 @_on_the_installation
 def keys_rotate(installation: Installation, at_once: bool) -> None:
     """Let the next key sign and publish another. Nobody is logged out, and no server needs a restart."""
-    installation.prepare_database()
-    key = asyncio.run(_rotate(installation, at_once=at_once))
+    installation.require_database()
+    before, key = asyncio.run(_rotate(installation, at_once=at_once))
+    if key in before:
+        click.echo(f"Already under way: {key.kid} signs from {_moment(key.signs_from)} on.")
+        return
     click.echo(f"{key.kid} signs from {_moment(key.signs_from)} on.")
+    if others := {other.algorithm for other in before if other.state is KeyState.CURRENT} - {key.algorithm}:
+        click.echo(f"It signs with {key.algorithm}, and no longer with {', '.join(others)}: so the settings say here.")
 
 
 # A thumbprint may begin with a hyphen, as options do: so nothing but --help and --yes is taken for one.
@@ -148,7 +153,7 @@ def keys_rotate(installation: Installation, at_once: bool) -> None:
 @_on_the_installation
 def keys_revoke(installation: Installation, kid: str) -> None:
     """Refuse every token that a key signed, because it may have been stolen. Sessions live on, with new tokens."""
-    installation.prepare_database()
+    installation.require_database()
     key = asyncio.run(_revoke(installation, kid))
     click.echo(f"{kid} is revoked; {key.kid} signs now.")
 
@@ -193,13 +198,14 @@ async def _standings(installation: Installation) -> list[KeyStanding]:
         return await auth.key_ring.standings()
 
 
-async def _rotate(installation: Installation, *, at_once: bool) -> KeyStanding:
-    async with installation.open_auth() as auth:
-        return await auth.key_ring.rotate(at_once=at_once)
+async def _rotate(installation: Installation, *, at_once: bool) -> tuple[list[KeyStanding], KeyStanding]:
+    async with installation.open_auth(to_look=True) as auth:
+        before = await auth.key_ring.standings()
+        return before, await auth.key_ring.rotate(at_once=at_once)
 
 
 async def _revoke(installation: Installation, kid: str) -> KeyStanding:
-    async with installation.open_auth() as auth:
+    async with installation.open_auth(to_look=True) as auth:
         return await auth.key_ring.revoke(kid)
 
 

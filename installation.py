@@ -45,6 +45,20 @@ class Installation:
         elif behind := self.pending_migrations():
             raise StoreUnavailable(f"the database is behind in {behind[0].namespace!r}: run `watchword migrate`")
 
+    def require_database(self) -> None:
+        """Raise `StoreUnavailable` unless there is a database that is up to date.
+
+        A command that looks after what is there must not make another installation beside it, because it was run in
+        another folder or without the server's settings, and must not migrate under a server that is older.
+        """
+        if not self.settings.database_file.exists():
+            raise StoreUnavailable(
+                f"there is no database file {self.settings.database_file}: "
+                "run this with the settings of the server, in its folder"
+            )
+        if behind := self.pending_migrations():
+            raise StoreUnavailable(f"the database is behind in {behind[0].namespace!r}: run `watchword migrate`")
+
     @asynccontextmanager
     async def open_auth(self, clock: Clock | None = None, *, to_look: bool = False) -> AsyncIterator[Auth]:
         """Open the database and everything of `auth` over it, and close both; `to_look` changes no key.

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from auth.jws import MAX_TOKEN_BYTES
+from auth import Auth, tokens
+from auth.jws import MAX_TOKEN_BYTES, JwsRefused, strict_object
 from auth.origin import NOWHERE
-from auth.refusals import Unauthenticated
+from auth.refusals import Reason, Unauthenticated
 from auth.secret import Secret
 from installation import Installation
 from store import StoreUnavailable
@@ -85,16 +86,37 @@ def _in_words(name: str, value: Any) -> str:
 
 
 async def _verdict(installation: Installation, text: str) -> str:
+    # An argument that is no text comes in as halves of characters, which no token has.
+    token = Secret(text.encode("utf-8", "replace").decode())
     try:
-        if installation.settings.database_file.exists() and installation.pending_migrations():
-            raise StoreUnavailable("the database is behind: run `watchword migrate`")
+        installation.require_database()
         async with installation.open_auth(to_look=True) as auth:
-            # An argument that is no text comes in as halves of characters, which no token has.
-            claims = await auth.gate.verify(Secret(text.encode("utf-8", "replace").decode()))
-            identity = await auth.gate.admit(claims, NOWHERE)
-    except Unauthenticated as refused:
-        return f"It is refused here ({refused.reason.name}): {refused.reason.value}"
+            try:
+                claims = await auth.gate.verify(token)
+                identity = await auth.gate.admit(claims, NOWHERE)
+            except Unauthenticated as refused:
+                why = f" {await _why(auth, token)}" if refused.reason is Reason.TOKEN_INVALID else ""
+                return f"It is refused here ({refused.reason.name}): {refused.reason.value}{why}"
     except StoreUnavailable as error:
         return f"Whether it verifies cannot be said: {error}."
     may = ", ".join(sorted(identity.scopes)) or "nothing"
     return f"It verifies here: it is {claims.kind.value}, and may at this moment: {may}."
+
+
+async def _why(auth: Auth, token: Secret) -> str:
+    """Say to the operator, who has the keys, what strangers are not told."""
+    if auth.renewal.session_of(token) is not None:
+        return "This is a refresh token, which `refresh` takes and nothing else does."
+    try:
+        unverified = tokens.read(token.reveal())
+        found = await auth.key_ring.verifying_key(unverified.kid)
+        if found is None:
+            return "No key here has this kid: another installation signed it, or the key is long gone."
+        members = strict_object(found[0].verify(unverified.jws))
+    except Unauthenticated:
+        return "It has not the form of a token of ours."
+    except JwsRefused:
+        return "The signature does not hold: it was changed, or another key signed it."
+    if members.get("iss") != auth.policy.issuer:
+        return "One of our keys signed it, for another issuer: see WATCHWORD_PUBLIC_URL."
+    return "One of our keys signed it, and it says what no token of ours says."

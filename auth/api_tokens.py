@@ -18,12 +18,12 @@ from auth.origin import Origin
 from auth.refusals import NotFound, Reason, SigningKeyRevoked, Unauthenticated
 from auth.secret import Secret
 from auth.sessions import Sessions
+from auth.terms import LONGEST_LIFE, expiry, require_held
 from auth.tokens import Claims, TokenKind
 from store import StoreUnavailable
 from store.api_tokens import ApiTokenRow, ApiTokenStanding
 
 USUAL_LIFE = timedelta(days=90)
-LONGEST_LIFE = timedelta(days=365)
 MOST_TOKENS = 50  # live ones of one person: more is a script that makes them and forgets them
 
 # "Last used" is kept to the minute: a script that calls without pause writes it once.
@@ -45,6 +45,7 @@ class ApiTokens:
         self._database = foundation.database
         self._sessions = sessions
         self._key_ring = key_ring
+        self._being_noted: set[str] = set()
         self._rights = foundation.rights
         self._policy = foundation.policy
         self._audit = foundation.audit
@@ -159,27 +160,16 @@ class ApiTokens:
         now = self._clock.now()
         if standing is None or (standing.last_used_at is not None and now - standing.last_used_at < _USED_RECENTLY):
             return
-        # Not to be able to write it down is no reason to refuse the token.
-        with suppress(StoreUnavailable):
-            async with self._database.transaction() as tx:
-                await store.api_tokens.touch(tx, token_id, used_at=now, address=origin.address)
+        if token_id in self._being_noted:
+            return  # of many requests at once, one writes
+        self._being_noted.add(token_id)
+        try:
+            # Not to be able to write it down is no reason to refuse the token.
+            with suppress(StoreUnavailable):
+                async with self._database.transaction() as tx:
+                    await store.api_tokens.touch(tx, token_id, used_at=now, address=origin.address)
+        finally:
+            self._being_noted.discard(token_id)
 
     def _is_own_and_live(self, identity: Identity, row: ApiTokenRow) -> bool:
         return row.user_id == identity.subject and row.revoked_at is None and self._clock.now() < row.expires_at
-
-
-def require_held(wanted: frozenset[str], held: frozenset[str]) -> None:
-    """Raise `InputRefused` with SCOPES_MISSING or SCOPES_NOT_HELD: nobody gives what they have not."""
-    if not wanted:
-        raise InputRefused(Fault.SCOPES_MISSING)
-    if not wanted <= held:
-        raise InputRefused(Fault.SCOPES_NOT_HELD)
-
-
-def expiry(chosen: datetime | None, now: datetime, *, usual: timedelta, longest: timedelta) -> datetime:
-    """Return when something expires. Raises `InputRefused` with EXPIRY_INVALID."""
-    if chosen is None:
-        return (now + usual).replace(microsecond=0)
-    if chosen.tzinfo is None or not now + timedelta(seconds=1) <= chosen <= now + longest:
-        raise InputRefused(Fault.EXPIRY_INVALID)
-    return chosen.replace(microsecond=0)

@@ -77,12 +77,15 @@ class Audit:
         concerning: str | None = None,
         what: str | None = None,
         detail: str | None = None,
+        via: str | None = None,
     ) -> None:
         """Record an act within its transaction.
 
         `by` is who did it or, of somebody unknown, whence; `concerning` the account that may read of it; `what` the id
-        of the session, token, credential or key; `detail` a reason or names from closed lists.
+        of the session, token, credential or key; `detail` a reason or names from closed lists; `via` what they came in
+        by, if it is not the identity's session or token.
         """
+        known = by if isinstance(by, Identity) else None
         origin = by.origin if isinstance(by, Identity) else by
         await store.audit_events.add(
             tx,
@@ -90,7 +93,8 @@ class Audit:
                 id=new_id(),
                 at=self._clock.now(),
                 action=act.action,
-                actor_id=by.subject if isinstance(by, Identity) else None,
+                actor_id=known.subject if known else None,
+                via_id=via or (known and (known.session_id or known.token_id)),
                 subject_id=concerning,
                 object_id=what,
                 detail=detail,

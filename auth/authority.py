@@ -79,7 +79,7 @@ async def open_auth(
     passwords = Passwords(policy.hashing)
     extra_claims = ExtraClaims()
     issuer = Issuer(key_ring, extra_claims, policy)
-    verifier = Verifier(key_ring, policy, clock)
+    verifier = Verifier(key_ring, policy)
     sessions = Sessions(foundation)
     renewal = Renewal(foundation, sessions, issuer, RefreshTokens(secret_keys))
     users = Users(foundation, passwords, sessions)

@@ -19,8 +19,9 @@ class Fault(Enum):
     SERVICE_NAME_INVALID = "A service account's name has 1 to 80 characters, all of them visible."
     SCOPES_MISSING = "At least one scope is chosen."
     SCOPES_NOT_HELD = "Only scopes that you hold yourself can be given."
-    EXPIRY_INVALID = "It expires at some time to come, at most a year from now."
+    EXPIRY_INVALID = "An expiry is an instant to come, with a time zone, at most a year ahead."
     PUBLIC_KEY_INVALID = "A public key is of Ed25519, P-256, or RSA with 2048 to 4096 bits, in PEM or as a JWK."
+    PUBLIC_KEY_IS_PRIVATE = "This is a private key, for nobody else to see: make another, and send its public half."
     PUBLIC_KEY_KNOWN = "This service account has, or had, this key already."
     TOO_MANY = "There are too many of them already; revoke one that is not used any more."
     SETUP_TOKEN_INVALID = "The setup token is not valid, was used, or has expired."  # noqa: S105

@@ -74,7 +74,7 @@ class Gate:
             return await self._renewed(credential.session_secret, origin)
         try:
             now = self._clock.now()
-            claims = self._verifier.recall(credential.token, now) or await self._verifier.verify(credential.token)
+            claims = self._verifier.recall(credential.token, now) or await self._verifier.verify(credential.token, now)
             if claims.session_id is not None:
                 return Admission(await self._sessions.identify(claims, origin, now))
             if credential.by_cookie:
@@ -90,7 +90,8 @@ class Gate:
 
     async def verify(self, token: Secret) -> Claims:
         """Return what a token says, whoever shows it. Raises `Unauthenticated` and `StoreUnavailable`."""
-        return await self._verifier.verify(token)
+        now = self._clock.now()
+        return self._verifier.recall(token, now) or await self._verifier.verify(token, now)
 
     async def admit(self, claims: Claims, origin: Origin, *, is_use: bool = False) -> Identity:
         """Return who a verified token stands for at this moment, which its row decides. Raises as `authenticate`."""

@@ -7,9 +7,11 @@ from auth import tokens
 from auth.extra_claims import ExtraClaims
 from auth.identity import Identity
 from auth.key_ring import KeyRing
+from auth.keys import SigningKey
 from auth.policy import Policy
 from auth.secret import Secret
 from auth.tokens import Claims
+from store import Transaction
 
 
 class Issuer:
@@ -27,6 +29,13 @@ class Issuer:
         """
         return await self._extra_claims.of(identity)
 
-    async def access_token(self, claims: Claims, extra: Mapping[str, Any]) -> Secret:
-        """Return an access token with these claims of domains besides ours. Raises `StoreUnavailable`."""
-        return tokens.issue(claims, await self._key_ring.signing_key(), issuer=self._policy.issuer, extra=extra)
+    async def signing_key(self, tx: Transaction | None = None) -> SigningKey:
+        """Return the key to sign with; within a transaction, so that without one nothing of it happens.
+
+        Outside of one, a rotation that is due comes first. Raises `StoreUnavailable`.
+        """
+        return await self._key_ring.signing_key(tx)
+
+    def access_token(self, claims: Claims, extra: Mapping[str, Any], key: SigningKey) -> Secret:
+        """Return an access token with these claims of domains besides ours. Raises `TooManyScopes`."""
+        return tokens.issue(claims, key, issuer=self._policy.issuer, extra=extra)

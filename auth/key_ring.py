@@ -10,18 +10,22 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+import structlog
+
 import store.signing_keys
 from auth import keys
 from auth.audit import Act
 from auth.foundation import Foundation
 from auth.key_states import KeyStanding, KeyState, current_of, standing_of, unscheduled_of, verifies, waiting_of
-from auth.keys import SigningKey
+from auth.keys import SigningKey, from_public_jwk
 from auth.origin import NOWHERE
 from auth.refusals import NotFound
 from auth.sealing import SealBroken, Sealer
 from auth.tokens import LONGEST_ACCESS_LIFE
 from store import Reader, StoreUnavailable, Transaction
 from store.signing_keys import SigningKeyRow
+
+_log = structlog.get_logger("watchword.auth")
 
 # Beyond the last moment at which an access token of a retired key can be good: clocks differ.
 _GRACE = timedelta(minutes=5)
@@ -37,6 +41,8 @@ class KeyRing:
         self._audit = foundation.audit
         self._clock = foundation.clock
         self._opened: dict[str, SigningKey] = {}
+        self._dead: dict[str, SigningKey] = {}
+        self._unopenable: set[str] = set()
 
     async def open(self) -> list[SigningKeyRow]:
         """Open every key there is, so that one that cannot be is found now, and not when its first token comes.
@@ -45,7 +51,7 @@ class KeyRing:
         """
         rows = await store.signing_keys.load_all(self._database)
         for row in rows:
-            self._open(row)
+            self._opened[row.kid] = open_key(row, self._sealer)
         return rows
 
     async def make_ready(self) -> None:
@@ -110,7 +116,7 @@ class KeyRing:
         if found is None:
             return None
         if not verifies(found, self._clock.now()):
-            return open_key(found, self._sealer), False
+            return self._remembered_dead(found), False
         return self._open(found), True
 
     def forget(self, kid: str) -> None:
@@ -124,7 +130,7 @@ class KeyRing:
         return [row.public_jwk for row in rows if row.public_jwk and verifies(row, now)]
 
     async def standings(self) -> list[KeyStanding]:
-        """Return every key there is, in the order of a key's life, private halves excepted."""
+        """Return every key that is next, signs, verifies or was revoked, in this order, private halves excepted."""
         rows, now = await store.signing_keys.load_all(self._database), self._clock.now()
         shown = [standing_of(row, rows, now) for row in rows if verifies(row, now) or row.revoked_at is not None]
         return sorted(shown, key=lambda key: list(KeyState).index(key.state))
@@ -177,13 +183,11 @@ class KeyRing:
             waiting = waiting_of(rows, now)
             if (waiting is not None and not at_once) or (only_if_due and not self._is_due(rows, now)):
                 return rows  # another process was quicker
-            chosen = waiting or unscheduled_of(rows)
+            chosen = waiting or unscheduled_of(rows) or await self._add(tx, await self._generated())
             if waiting is None:
-                added = await self._add(tx, spare)
-                chosen = chosen or added
-            if chosen is not None:
-                await self._schedule(tx, rows, chosen, at_once=at_once)
-                await self._audit.record(tx, Act.SIGNING_KEY_ROTATE, NOWHERE, what=chosen.kid)
+                await self._add(tx, spare)
+            await self._schedule(tx, rows, chosen, at_once=at_once)
+            await self._audit.record(tx, Act.SIGNING_KEY_ROTATE, NOWHERE, what=chosen.kid)
             await self._remove_dead(tx, rows, now)
             return await store.signing_keys.load_all(tx)
 
@@ -252,10 +256,24 @@ class KeyRing:
             return False
         return now >= current.signs_from + self._policy.signing_key_lifetime and waiting_of(rows, now) is None
 
+    def _remembered_dead(self, row: SigningKeyRow) -> SigningKey:
+        # Read once: its `kid` stands in every old token, and to read a private half of RSA takes 60 ms.
+        if row.kid not in self._dead:
+            self._dead[row.kid] = from_public_jwk(row.public_jwk) if row.public_jwk else self._open(row)
+            self.forget(row.kid)
+        return self._dead[row.kid]
+
     def _open(self, row: SigningKeyRow) -> SigningKey:
         known = self._opened.get(row.kid)
         if known is None:
-            known = self._opened[row.kid] = open_key(row, self._sealer)
+            try:
+                known = self._opened[row.kid] = open_key(row, self._sealer)
+            except SealBroken as error:
+                # Another process seals under a secret key that this one was not given: nobody is logged out by that.
+                if row.kid not in self._unopenable:
+                    self._unopenable.add(row.kid)
+                    _log.error("signing_key_does_not_open", kid=row.kid, setting="WATCHWORD_SECRET_KEY")
+                raise StoreUnavailable("a signing key does not open under this process's secret keys") from error
         return known
 
 

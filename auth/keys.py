@@ -6,13 +6,14 @@ A key has one algorithm for all its life, and the algorithm decides what sort of
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -30,16 +31,21 @@ RS256 = "RS256"
 HS256 = "HS256"
 
 _NO_PUBLIC_KEY = "this is no public key of Ed25519, P-256 or RSA, in PEM or as a JWK"
-_PRIVATE_KEY = "this is a private key: keep it, and send the public half"
+_PRIVATE_KEY = "this is a private key: make another, and send its public half"
 _PUBLIC = frozenset({"kty", "crv", "x", "y", "n", "e"})
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
 _LEAST_RSA_BITS = 2048
+_LARGEST_RSA_EXPONENT = 2**32  # all the world uses 65537
 _MOST_RSA_BITS = 4096  # a verification takes time that grows with the square
 _LEAST_HMAC_BYTES = 32  # RFC 7518 §3.2; the library would take three
 
 
 class KeyRefused(ValueError):
     """Something that is not a key we sign or verify with; the text says why and holds nothing of the key."""
+
+
+class KeyIsPrivate(KeyRefused):
+    """A private half, where a public one is wanted: its owner should use it no more."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -96,6 +102,7 @@ def from_private_jwk(jwk: bytes) -> SigningKey:
     return _named(_TYPES[members["kty"]].import_key(members))
 
 
+@lru_cache(maxsize=1024)
 def from_public_jwk(jwk: str) -> SigningKey:
     """Read a public half that was checked before; it verifies and cannot sign."""
     return from_private_jwk(jwk.encode())
@@ -119,13 +126,13 @@ def read_public_key(text: str) -> SigningKey:
 
 def _der_of_pem(text: str) -> bytes:
     if "PRIVATE KEY-" in text:
-        raise KeyRefused(_PRIVATE_KEY)
+        raise KeyIsPrivate(_PRIVATE_KEY)
     return load_pem_public_key(text.encode()).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _der_of_jwk(jwk: Mapping[str, Any]) -> bytes:
     if _PRIVATE & jwk.keys():
-        raise KeyRefused(_PRIVATE_KEY)
+        raise KeyIsPrivate(_PRIVATE_KEY)
     if jwk["kty"] == "RSA" and len(jwk["n"]) < _LEAST_RSA_BITS / 6:
         raise KeyRefused(_NO_PUBLIC_KEY)  # the library would warn of it, and take it
     # What it is called and what it is for, we know better.
@@ -139,9 +146,15 @@ def _kind_of(key: object) -> type[OKPKey] | type[ECKey] | type[RSAKey]:
             return OKPKey
         case EllipticCurvePublicKey():
             return ECKey
-        case RSAPublicKey() if _LEAST_RSA_BITS <= key.key_size <= _MOST_RSA_BITS:
+        case RSAPublicKey() if _is_usual(key.key_size, key.public_numbers()):
             return RSAKey
     raise KeyRefused(_NO_PUBLIC_KEY)
+
+
+def _is_usual(size: int, numbers: RSAPublicNumbers) -> bool:
+    """Say whether a key of RSA is like those that are made: a verification takes time that grows with the exponent."""
+    is_sound = bool(numbers.n % 2) and bool(numbers.e % 2)
+    return is_sound and _LEAST_RSA_BITS <= size <= _MOST_RSA_BITS and numbers.e <= _LARGEST_RSA_EXPONENT
 
 
 _TYPES: Mapping[str, type[OKPKey] | type[ECKey] | type[RSAKey] | type[OctKey]] = MappingProxyType(

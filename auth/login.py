@@ -55,7 +55,7 @@ class Login:
             await self._note_failure(user, origin)
             return None
         foreseen = self._sessions.foresee(user, ("pwd",), origin)
-        extra = await self._renewal.claims_of_domains(foreseen)
+        extra = await self._renewal.prepare(foreseen)
         fresh_hash = await self._passwords.rehash(password) if self._passwords.is_outdated(user.password_hash) else None
         async with self._database.transaction() as tx:
             current = await store.users.find(tx, user.id)
@@ -67,8 +67,9 @@ class Login:
                 if outgoing is not None:
                     await self._sessions.end_within(tx, outgoing)
                 started = await self._sessions.start(tx, foreseen, device_name=device_name)
+                key = await self._renewal.key_for(tx)
         if started is not None:
-            grant = await self._renewal.grant(started.standing, origin, extra=extra)
+            grant = self._renewal.signed(started.standing, origin, extra, key)
             return LoggedIn(grant, started.secret, self._renewal.first_refresh_token(started.standing))
         if current is None or current.disabled_at is not None:
             await self._note_failure(user, origin)

@@ -14,11 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from auth.secret import Secret, derived_key
 
-from auth.secret import Secret
-
+_PURPOSE = "watchword refresh tokens v1"
 _PREFIX = "wwr_"  # so that whoever finds one in a log or a repository knows what it is
 _NAMED = struct.Struct(">16sQ")  # the session's id and the counter
 _BODY = re.compile(r"[A-Za-z0-9_-]{75}")  # 56 bytes: those 24, and the 32 of HMAC-SHA-256
@@ -36,7 +34,7 @@ class RefreshTokens:
     """Makes them under the first of the secret keys, and reads those made under any."""
 
     def __init__(self, secret_keys: Sequence[Secret]) -> None:
-        self._keys = [_derived(secret) for secret in secret_keys]
+        self._keys = [derived_key(secret, _PURPOSE) for secret in secret_keys]
 
     def make(self, session_id: str, counter: int) -> Secret:
         """Return the session's token with this number: always the same one, so that it can be given twice."""
@@ -66,10 +64,3 @@ class RefreshTokens:
 def _mac(key: bytes, named: bytes) -> bytes:
     session_key = hmac.digest(key, named[:16], sha256)
     return hmac.digest(session_key, named, sha256)
-
-
-def _derived(secret: Secret) -> bytes:
-    # The label keeps this key apart from any other that is ever derived from the same secret.
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"watchword refresh tokens v1").derive(
-        secret.reveal().encode()
-    )

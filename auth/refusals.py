@@ -12,8 +12,8 @@ class Reason(Enum):
     """Why an act was refused; the value is the sentence that a person reads."""
 
     NOT_AUTHENTICATED = "No credential was presented."
-    TOKEN_EXPIRED = "The access token has expired."  # noqa: S105
-    TOKEN_INVALID = "The access token is not one of ours, or was changed."  # noqa: S105
+    TOKEN_EXPIRED = "The token has expired."  # noqa: S105
+    TOKEN_INVALID = "The token is not one of ours, was changed, or cannot be used here."  # noqa: S105
     TOKEN_REVOKED = "The token was revoked, or the key that signed it."  # noqa: S105
     REFRESH_TOKEN_INVALID = "The refresh token is not one of ours, or was changed."  # noqa: S105
     REFRESH_TOKEN_REUSED = "The refresh token was used before; the session was ended, because two hold it."  # noqa: S105

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 import store.sessions
 from auth.audit import Act
@@ -13,6 +12,7 @@ from auth.foundation import Foundation
 from auth.identity import Identity
 from auth.ids import new_id
 from auth.issuer import Issuer
+from auth.keys import SigningKey
 from auth.origin import Origin
 from auth.refresh_tokens import RefreshToken, RefreshTokens
 from auth.refusals import Reason, Unauthenticated
@@ -44,12 +44,6 @@ class Refreshed:
     refresh_token: Secret
 
 
-class _Place(Enum):
-    CURRENT = "the one to use"
-    PREVIOUS = "replaced by the current one, whose answer may have been lost"
-    OLDER = "replaced long ago: two hold it"
-
-
 class Renewal:
     """Gives access tokens for sessions."""
 
@@ -64,18 +58,32 @@ class Renewal:
         self._audit = foundation.audit
         self._clock = foundation.clock
 
-    async def grant(
-        self, standing: Standing | None, origin: Origin, *, extra: Mapping[str, Any] | None = None
-    ) -> Grant:
-        """Return an access token for a session that lives; `extra` are the claims of domains, if they were asked.
+    async def grant(self, standing: Standing | None, origin: Origin) -> Grant:
+        """Return an access token for a session that lives.
 
         Raises `Unauthenticated`, `ClaimsTooLarge`, whatever a domain raises, and `StoreUnavailable`.
         """
         identity = self._sessions.admit(standing, origin)
+        return self.signed(standing, origin, await self.prepare(identity), await self._issuer.signing_key())
+
+    async def prepare(self, identity: Identity) -> Mapping[str, Any]:
+        """Do what may take its time, or fail, before the transaction in which a token is earned.
+
+        Domains are asked for their claims, which are returned, and a rotation of keys that is due is made. Raises
+        `ClaimsTooLarge`, whatever a domain raises, and `StoreUnavailable`.
+        """
+        await self._issuer.signing_key()
+        return await self._issuer.claims_of_domains(identity)
+
+    async def key_for(self, tx: Transaction) -> SigningKey:
+        """Return the key to sign with, within the transaction that has to come to nothing if there is none."""
+        return await self._issuer.signing_key(tx)
+
+    def signed(self, standing: Standing | None, origin: Origin, extra: Mapping[str, Any], key: SigningKey) -> Grant:
+        """Return an access token for a session that lives, with the claims of domains. Raises `Unauthenticated`."""
+        identity = self._sessions.admit(standing, origin)
         if standing is None:
             raise Unauthenticated(Reason.SESSION_UNKNOWN)
-        if extra is None:
-            extra = await self.claims_of_domains(identity)
         now = self._clock.now()
         expires_at = min(now + self._policy.access_token_lifetime, standing.expires_at)
         claims = Claims(
@@ -90,8 +98,7 @@ class Renewal:
             authentication_methods=standing.authentication_methods,
             authenticated_at=standing.authenticated_at,
         )
-        token = await self._issuer.access_token(claims, extra)
-        return Grant(identity, token, expires_at, standing.expires_at)
+        return Grant(identity, self._issuer.access_token(claims, extra, key), expires_at, standing.expires_at)
 
     async def renew(self, secret: Secret, origin: Origin) -> Grant:
         """Give a new access token for the session that has this secret.
@@ -109,10 +116,6 @@ class Renewal:
                     )
         return grant
 
-    async def claims_of_domains(self, identity: Identity) -> Mapping[str, Any]:
-        """Return what domains say of an identity, asked before the transaction that its token is earned in."""
-        return await self._issuer.claims_of_domains(identity)
-
     def first_refresh_token(self, standing: Standing) -> Secret:
         """Return the refresh token of a session that has just begun."""
         return self._refresh_tokens.make(standing.session_id, standing.refresh_counter)
@@ -129,38 +132,47 @@ class Renewal:
         if presented is None:
             raise Unauthenticated(Reason.REFRESH_TOKEN_INVALID)
         standing = await store.sessions.standing(self._database, presented.session_id)
-        extra = await self.claims_of_domains(self._sessions.admit(standing, origin))
+        identity = self._sessions.admit(standing, origin)
+        if _is_old(presented, standing):
+            # At once, and before anything is done that may fail: nothing else keeps a thief in.
+            return await self._end_reused(presented, origin)
+        extra = await self.prepare(identity)
         async with self._database.transaction() as tx:
+            identity = self._sessions.admit(await store.sessions.standing(tx, presented.session_id), origin)
+            key = await self.key_for(tx)
+            is_first = await self._advance(tx, presented, identity)
             standing = await store.sessions.standing(tx, presented.session_id)
-            identity = self._sessions.admit(standing, origin)
-            place = await self._take(tx, presented, identity)
-            if place is _Place.OLDER:
-                await self._sessions.end_session(tx, presented.session_id, Act.SESSION_REUSE, origin)
-            standing = await store.sessions.standing(tx, presented.session_id)
-        if place is _Place.OLDER or standing is None:
-            raise Unauthenticated(Reason.REFRESH_TOKEN_REUSED)
+            is_old = _is_old(presented, standing)  # others may have refreshed twice since it was looked at
+            if not is_old:
+                told = {"what": identity.session_id, "detail": None if is_first else "once more"}
+                await self._audit.record(tx, Act.SESSION_REFRESH, identity, concerning=identity.subject, **told)
+        if is_old or standing is None:
+            return await self._end_reused(presented, origin)
         refresh_token = self._refresh_tokens.make(standing.session_id, standing.refresh_counter)
-        return Refreshed(await self.grant(standing, origin, extra=extra), refresh_token)
+        return Refreshed(self.signed(standing, origin, extra, key), refresh_token)
 
-    async def _take(self, tx: Transaction, presented: RefreshToken, identity: Identity) -> _Place:
+    async def _advance(self, tx: Transaction, presented: RefreshToken, identity: Identity) -> bool:
         """Count a refresh in one statement, so that of many at once exactly one is the first."""
         # A counter ahead of the row's is one that we signed: the database was put back from a backup since.
-        if await store.sessions.advance(
+        return await store.sessions.advance(
             tx,
             presented.session_id,
             presented.counter,
             seen_at=self._clock.now(),
             address=identity.origin.address,
-        ):
-            await self._audit.record(
-                tx, Act.SESSION_REFRESH, identity, concerning=identity.subject, what=presented.session_id
-            )
-            return _Place.CURRENT
-        standing = await store.sessions.standing(tx, presented.session_id)
-        one_back = standing is not None and presented.counter == standing.refresh_counter - 1
-        return _Place.PREVIOUS if one_back else _Place.OLDER
+        )
+
+    async def _end_reused(self, presented: RefreshToken, origin: Origin) -> NoReturn:
+        async with self._database.transaction() as tx:
+            await self._sessions.end_session(tx, presented.session_id, Act.SESSION_REUSE, origin)
+        raise Unauthenticated(Reason.REFRESH_TOKEN_REUSED)
 
     def session_of(self, token: Secret) -> str | None:
         """Return the id of the session that a refresh token of ours names, or None for another text."""
         presented = self._refresh_tokens.read(token)
         return None if presented is None else presented.session_id
+
+
+def _is_old(presented: RefreshToken, standing: Standing | None) -> bool:
+    """Say whether a token was replaced by one that was replaced in turn: then two hold it."""
+    return standing is not None and presented.counter < standing.refresh_counter - 1

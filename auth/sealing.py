@@ -4,10 +4,10 @@ import base64
 from collections.abc import Sequence
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from auth.secret import Secret
+from auth.secret import Secret, derived_key
+
+_PURPOSE = "watchword signing keys v1"
 
 
 class SealBroken(Exception):
@@ -18,7 +18,7 @@ class Sealer:
     """Seals under the first of the secret keys and opens what any of them sealed, so that they can be rotated."""
 
     def __init__(self, secret_keys: Sequence[Secret]) -> None:
-        fernets = [Fernet(_derived(secret)) for secret in secret_keys]
+        fernets = [Fernet(base64.urlsafe_b64encode(derived_key(secret, _PURPOSE))) for secret in secret_keys]
         self._fernet = MultiFernet(fernets)
         self._first = fernets[0]
 
@@ -40,11 +40,3 @@ class Sealer:
         except InvalidToken:
             return False
         return True
-
-
-def _derived(secret: Secret) -> bytes:
-    # The label keeps this key apart from any other that is ever derived from the same secret.
-    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"watchword signing keys v1").derive(
-        secret.reveal().encode()
-    )
-    return base64.urlsafe_b64encode(key)

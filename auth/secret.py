@@ -3,6 +3,9 @@
 import hashlib
 import secrets
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 
 class Secret:
     """A string that shows itself only to whoever asks for it by `reveal`: never in a repr, a log or a traceback."""
@@ -40,3 +43,8 @@ class Secret:
 def new_secret() -> Secret:
     """Return 256 random bits as 43 characters of base64url."""
     return Secret(secrets.token_urlsafe(32))
+
+
+def derived_key(secret: Secret, purpose: str) -> bytes:
+    """Return 32 bytes that follow from a secret for one purpose, and tell nothing of it or of others (RFC 5869)."""
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode()).derive(secret.reveal().encode())

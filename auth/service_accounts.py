@@ -3,23 +3,23 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import store.service_accounts
 import store.service_credentials
 from auth import keys
-from auth.api_tokens import expiry, require_held
 from auth.audit import Act
 from auth.faults import Fault, InputRefused
 from auth.foundation import Foundation
 from auth.identity import Identity
 from auth.ids import is_id, new_id
 from auth.key_files import key_file
-from auth.keys import KeyRefused, SigningKey
+from auth.keys import KeyIsPrivate, KeyRefused, SigningKey
 from auth.labels import read_service_name
 from auth.refusals import Forbidden, NotFound, Reason
 from auth.secret import Secret, new_secret
 from auth.sessions import Sessions
+from auth.terms import LONGEST_LIFE, expiry, require_held
 from store import Transaction
 from store.service_accounts import ServiceAccountRow
 from store.service_credentials import ServiceCredentialRow
@@ -28,7 +28,6 @@ SECRET = "secret"  # noqa: S105 - the kinds of credential, as rows name them
 KEY_FILE = "key_file"
 PUBLIC_KEY = "public_key"
 
-LONGEST_LIFE = timedelta(days=366)
 MOST_ACCOUNTS = 50  # of one person
 MOST_CREDENTIALS = 10  # of one account: two to rotate with, and some for those who forget
 _LONGEST_PUBLIC_KEY = 8_000
@@ -98,6 +97,14 @@ class ServiceAccounts:
             return []
         return await store.service_credentials.all_of_account(self._database, account.id, self._clock.now())
 
+    async def find_credential(self, identity: Identity, credential_id: str) -> ServiceCredentialRow | None:
+        """Return a good credential of an account that the caller may see."""
+        found = await store.service_credentials.find(self._database, credential_id) if is_id(credential_id) else None
+        account = await self.find(identity, found.account_id) if found is not None else None
+        if account is None:
+            return None
+        return next((row for row in await self.credentials(account) if row.id == credential_id), None)
+
     async def create_secret(
         self, identity: Identity, account_id: str, *, expires_at: datetime | None = None
     ) -> MadeCredential:
@@ -115,6 +122,7 @@ class ServiceAccounts:
 
         Raises as `create_secret` does.
         """
+        await self._require_room(identity, account_id)
         # RSA, for that is what the libraries that read the file sign with. Making one takes long enough to be noticed.
         key = await asyncio.to_thread(keys.generate, keys.RS256)
         return await self._give(identity, account_id, KEY_FILE, expires_at, key=key)
@@ -124,10 +132,13 @@ class ServiceAccounts:
     ) -> MadeCredential:
         """Register the public half of a key that the account's program keeps; the private half is never seen here.
 
-        Raises as `create_secret` does, and `InputRefused` with PUBLIC_KEY_INVALID or PUBLIC_KEY_KNOWN.
+        Raises as `create_secret` does, and `InputRefused` with PUBLIC_KEY_INVALID, PUBLIC_KEY_IS_PRIVATE
+        or PUBLIC_KEY_KNOWN.
         """
         try:
             key = keys.read_public_key(public_key if len(public_key) <= _LONGEST_PUBLIC_KEY else "")
+        except KeyIsPrivate as error:
+            raise InputRefused(Fault.PUBLIC_KEY_IS_PRIVATE) from error
         except KeyRefused as error:
             raise InputRefused(Fault.PUBLIC_KEY_INVALID) from error
         return await self._give(identity, account_id, PUBLIC_KEY, expires_at, key=key)
@@ -153,6 +164,15 @@ class ServiceAccounts:
             if await store.service_accounts.disable(tx, account_id, self._clock.now()):
                 await self._record(tx, Act.SERVICE_DISABLE, identity, account)
             return await self._changeable(tx, identity, account_id)
+
+    async def _require_room(self, identity: Identity, account_id: str) -> None:
+        """Find out before the work what would refuse it after: nobody has a key made for nothing."""
+        account = await self.find(identity, account_id)
+        if account is None or account.disabled_at is not None:
+            raise NotFound("There is no such service account of yours, or it is disabled.")
+        count = await store.service_credentials.count_of_account(self._database, account_id, self._clock.now())
+        if count >= MOST_CREDENTIALS:
+            raise InputRefused(Fault.TOO_MANY)
 
     async def _give(
         self,

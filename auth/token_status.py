@@ -4,6 +4,7 @@ from typing import Any
 
 from auth.api_tokens import ApiTokens
 from auth.gate import Gate
+from auth.identity import Identity
 from auth.origin import Origin
 from auth.refusals import Unauthenticated
 from auth.renewal import Renewal
@@ -71,21 +72,22 @@ class TokenStatus:
             return
         try:
             claims = await self._gate.verify(token)
-            identity = await self._gate.admit(claims, origin)
         except Unauthenticated:
             return
+        # Whose token it is may be disabled at the moment, and enabled again: the token must not come back with them.
         match claims.kind:
             case TokenKind.SESSION:
                 await self._sessions.end_shown(claims.session_id or "", origin)
             case TokenKind.API:
                 await self._api_tokens.revoke_presented(claims, origin)
             case TokenKind.SERVICE:
-                _require_same(client, claims)
-                await self._service_login.revoke_presented(claims, identity)
+                await self._service_login.revoke_presented(claims, _same(client, claims))
 
 
-def _require_same(client: Service | None, claims: Claims) -> None:
+def _same(client: Service | None, claims: Claims) -> Identity:
+    """Return the client if it is the one that the token was given to. Raises `OAuthRefused`."""
     if client is None:
         raise OAuthRefused(OAuthFault.INVALID_CLIENT)
     if client.identity.subject != claims.client_id:
         raise OAuthRefused(OAuthFault.UNAUTHORIZED_CLIENT)
+    return client.identity

@@ -6,7 +6,7 @@ tokens keep the profile of RFC 9068. Whether what a token names is still good, t
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +16,7 @@ import orjson
 from auth.ids import is_id
 from auth.jws import JwsRefused, UnverifiedJws, strict_object
 from auth.keys import SigningKey
+from auth.members import instant, text, texts
 from auth.refusals import Reason, Unauthenticated
 from auth.secret import Secret
 
@@ -27,7 +28,6 @@ LONGEST_API_TOKEN_LIFE = timedelta(days=366)
 
 # An issuer's clock may be a little ahead of a verifier's. `exp` is given no such grace.
 _CLOCK_SKEW = timedelta(minutes=1)
-_LAST_SECOND = 2**53
 # A browser keeps a cookie of 4 kB, and a token grows by a third in base64url. Of sessions and API tokens the row says
 # what their holder may; a scope claim that would not fit is left empty for others: less than the truth, never more.
 _LONGEST_PAYLOAD = 2_600
@@ -128,17 +128,17 @@ class UnverifiedToken:
     typ: str
 
 
-def read(text: str) -> UnverifiedToken:
+def read(token: str) -> UnverifiedToken:
     """Read a token's form. Raises `Unauthenticated` with TOKEN_INVALID.
 
     A key that comes along in `jwk`, `jku`, `x5u` or `x5c` is never looked at, and nothing is ever fetched.
     """
     try:
-        jws = UnverifiedJws(text)
-        typ = _text(jws.header, "typ").lower()
+        jws = UnverifiedJws(token)
+        typ = text(jws.header, "typ").lower()
         if typ not in _LONGEST_LIFE:
             raise JwsRefused("not a token of any kind of ours")
-        return UnverifiedToken(jws, _text(jws.header, "kid"), typ)
+        return UnverifiedToken(jws, text(jws.header, "kid"), typ)
     except JwsRefused as error:
         raise Unauthenticated(Reason.TOKEN_INVALID) from error
 
@@ -154,9 +154,9 @@ def verify(token: UnverifiedToken, key: SigningKey, *, issuer: str, now: datetim
             raise JwsRefused("another key")
         members = strict_object(key.verify(token.jws))
         claims = _claims(members, token)
-        if claims.issuer != issuer or _text(members, "aud") != claims.kind.audience(issuer):
+        if claims.issuer != issuer or text(members, "aud") != claims.kind.audience(issuer):
             raise JwsRefused("another issuer or audience")
-        not_before = _instant(members, "nbf") if "nbf" in members else claims.issued_at
+        not_before = instant(members, "nbf") if "nbf" in members else claims.issued_at
         lifetime = claims.expires_at - claims.issued_at
         if (
             max(claims.issued_at, not_before) > now + _CLOCK_SKEW
@@ -179,46 +179,21 @@ def _claims(members: Mapping[str, Any], token: UnverifiedToken) -> Claims:
         kind=kind,
         subject=_id(members, "sub"),
         token_id=_id(members, "jti"),
-        scopes=frozenset(_text(members, "scope").split()),
-        issued_at=_instant(members, "iat"),
-        expires_at=_instant(members, "exp"),
-        client_id=None if kind is TokenKind.API else _text(members, "client_id"),
+        scopes=frozenset(text(members, "scope").split()),
+        issued_at=instant(members, "iat"),
+        expires_at=instant(members, "exp"),
+        client_id=None if kind is TokenKind.API else text(members, "client_id"),
         session_id=_id(members, "sid") if kind is TokenKind.SESSION else None,
         credential_id=_id(members, "credential_id") if kind is TokenKind.SERVICE else None,
-        authentication_methods=_texts(members, "amr") if kind is TokenKind.SESSION else (),
-        authenticated_at=_instant(members, "auth_time") if kind is TokenKind.SESSION else None,
+        authentication_methods=texts(members, "amr") if kind is TokenKind.SESSION else (),
+        authenticated_at=instant(members, "auth_time") if kind is TokenKind.SESSION else None,
         kid=token.kid,
-        issuer=_text(members, "iss"),
+        issuer=text(members, "iss"),
     )
 
 
-def _text(members: Mapping[str, Any], name: str) -> str:
-    value = members.get(name)
-    if not isinstance(value, str):
-        raise JwsRefused(f"{name} is not a string")
-    return value
-
-
 def _id(members: Mapping[str, Any], name: str) -> str:
-    value = _text(members, name)
+    value = text(members, name)
     if not is_id(value):
         raise JwsRefused(f"{name} is not an id")
     return value
-
-
-def _texts(members: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    value = members.get(name)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise JwsRefused(f"{name} is not a list of strings")
-    return tuple(value)
-
-
-def _instant(members: Mapping[str, Any], name: str) -> datetime:
-    value = members.get(name)
-    # bool is an int in Python; a float NumericDate is allowed by RFC 7519 and written by none of ours.
-    if type(value) is not int or not 0 < value < _LAST_SECOND:
-        raise JwsRefused(f"{name} is not a whole number of seconds")
-    try:
-        return datetime.fromtimestamp(value, UTC)
-    except (OverflowError, ValueError, OSError) as error:
-        raise JwsRefused(f"{name} is out of range") from error

@@ -4,7 +4,6 @@ from collections import OrderedDict
 from datetime import datetime
 
 from auth import tokens
-from auth.clock import Clock
 from auth.key_ring import KeyRing
 from auth.policy import Policy
 from auth.refusals import Reason, SigningKeyRevoked, Unauthenticated
@@ -18,14 +17,13 @@ _REMEMBERED = 10_000
 class Verifier:
     """Verifies tokens of this installation, each signature once.
 
-    The memory is keyed by the SHA-256 of the token's whole text, of which there is one spelling only, and says nothing
-    but that the signature holds: whether the session, token or account is good is read from its row on each request.
+    The memory is keyed by the SHA-256 of the token's whole text, and says nothing but that the signature holds: whether
+    the session, token or account is good is read from its row on each request.
     """
 
-    def __init__(self, key_ring: KeyRing, policy: Policy, clock: Clock) -> None:
+    def __init__(self, key_ring: KeyRing, policy: Policy) -> None:
         self._key_ring = key_ring
         self._policy = policy
-        self._clock = clock
         self._verified: OrderedDict[bytes, Claims] = OrderedDict()
 
     def recall(self, token: Secret, now: datetime) -> Claims | None:
@@ -37,16 +35,12 @@ class Verifier:
             raise Unauthenticated(Reason.TOKEN_EXPIRED)
         return known
 
-    async def verify(self, token: Secret) -> Claims:
-        """Return what a token says, having checked all that can be checked without its row.
+    async def verify(self, token: Secret, now: datetime) -> Claims:
+        """Verify a token that is not remembered, and remember it.
 
-        Raises `Unauthenticated` with TOKEN_EXPIRED or TOKEN_INVALID, and `StoreUnavailable` when the ring does not know
-        the key and cannot ask for it.
+        Raises `Unauthenticated` with TOKEN_EXPIRED, TOKEN_INVALID or, for a key that is good no longer, TOKEN_REVOKED;
+        and `StoreUnavailable` when the ring does not know the key and cannot ask for it.
         """
-        now = self._clock.now()
-        known = self.recall(token, now)
-        if known is not None:
-            return known
         unverified = tokens.read(token.reveal())
         found = await self._key_ring.verifying_key(unverified.kid)
         if found is None:

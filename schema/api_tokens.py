@@ -10,6 +10,7 @@ from strawberry import relay
 
 from auth.faults import Fault, InputRefused
 from schema.context import Info
+from schema.documents import CREDENTIAL
 from schema.enums import code_of
 from schema.failures import CODE, FIELD, FIELD_OF, MESSAGE
 from schema.guards import Guard, IsHuman, IsRecent
@@ -128,7 +129,9 @@ class ApiTokensMutation:
     """Making and revoking tokens. A revoked one is refused on its next request."""
 
     @strawberry.mutation(
-        permission_classes=[*MAKES_CREDENTIALS], description="Make a token for a script, which is shown once."
+        permission_classes=[*MAKES_CREDENTIALS],
+        metadata=CREDENTIAL,
+        description="Make a token for a script, which is shown once.",
     )
     async def create_api_token(self, info: Info, input: CreateApiTokenInput) -> CreateApiTokenResult | None:  # noqa: A002
         try:

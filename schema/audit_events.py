@@ -36,15 +36,18 @@ class AuditEvent(relay.Node):
     actor_id: str | None = strawberry.field(
         description="Who did it: the id of a person or a service account; null when it is not known, or the operator."
     )
+    via_id: str | None = strawberry.field(
+        description="What they came in by: the id of a session, of a token, or of a service account's credential."
+    )
     subject_id: str | None = strawberry.field(description="Whom it concerns: the id of a person or a service account.")
     object_id: str | None = strawberry.field(
-        description="What it was done to: the id of a session, a token, a credential or a key."
+        description="What it was done to: the id of a session, a token, a service account, a credential or a key."
     )
     detail: str | None = strawberry.field(description="Which roles, scopes or reason.")
     address: str | None = strawberry.field(
         description="The network address it was done from; null where an administrator acted on you."
     )
-    user_agent: str | None = strawberry.field(description="What the client called itself.")
+    user_agent: str | None = strawberry.field(description="What the client called itself; null as `address` is.")
     request_id: str | None = strawberry.field(description="The id by which the log knows the request.")
 
     @classmethod
@@ -59,6 +62,7 @@ class AuditEvent(relay.Node):
             action=AuditAction[act.name],
             message=act.sentence,
             actor_id=row.actor_id,
+            via_id=row.via_id,
             subject_id=row.subject_id,
             object_id=row.object_id,
             detail=row.detail,

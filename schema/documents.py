@@ -23,7 +23,7 @@ from strawberry.schema.schema import validate_document
 
 from schema.errors import Code, refusal, without_values
 
-# A field's metadata that marks it as one that evaluates a password or a secret: one such field a document.
+# A field's metadata that marks it as one that evaluates or makes a password, a secret or a key: one a document.
 CREDENTIAL: Mapping[Any, Any] = MappingProxyType({"watchword.credential": True})
 
 # GraphiQL's introspection is 300 tokens. Validation compares every two fields of a selection: 4,000 tokens can take it
@@ -106,7 +106,7 @@ def _beyond_limits(document: DocumentNode, credential_fields: frozenset[str]) ->
             called = [field for field in root_fields if field.name.value in credential_fields]
             if len(called) > 1:
                 # One request with a thousand aliased logins would be a thousand guesses (ASVS 15.2.2).
-                message = "A document calls at most one mutation that takes a password or a secret."
+                message = "A document calls at most one mutation that takes or gives a password, a secret or a key."
                 yield refusal(Code.OPERATION_TOO_LARGE, message, called)
 
 

@@ -1,4 +1,4 @@
-"""Failures that a form shows: each mutation has a closed list of codes of its own, taken from `auth.faults`."""
+"""Failures that a form shows: a mutation, or a few much alike, have a closed list of codes, from `auth.faults`."""
 
 from auth.faults import Fault
 
@@ -22,5 +22,6 @@ FIELD_OF = {
     Fault.SCOPES_NOT_HELD: "scopes",
     Fault.EXPIRY_INVALID: "expiresAt",
     Fault.PUBLIC_KEY_INVALID: "publicKey",
+    Fault.PUBLIC_KEY_IS_PRIVATE: "publicKey",
     Fault.PUBLIC_KEY_KNOWN: "publicKey",
 }

@@ -51,7 +51,9 @@ class IsRecentDirective:
 
 
 @strawberry.schema_directive(
-    locations=_ON_FIELDS, name="hasScope", description="Whoever holds the scope, through their roles, may."
+    locations=_ON_FIELDS,
+    name="hasScope",
+    description="Whoever holds the scope may: through their roles, or by a token that was made for it.",
 )
 class HasScopeDirective:
     """`@hasScope(scope: "users:read")`."""

@@ -35,5 +35,5 @@ class NodeQuery:
 def id_within(global_id: relay.GlobalID, type_name: str) -> str:
     """Return the row's id in a node id of the type that an argument wants. Raises `BadInput` for another type's."""
     if global_id.type_name != type_name:
-        raise BadInput(f"`id` is not the id of a {type_name}.")
+        raise BadInput(f"`id` is not the id of a node of the type {type_name}.")
     return global_id.node_id

@@ -12,11 +12,13 @@ from auth.faults import Fault, InputRefused
 from schema.api_tokens import MAKES_CREDENTIALS
 from schema.connections import USUAL_PAGE, After, Connection, First, connect
 from schema.context import Info
+from schema.documents import CREDENTIAL
 from schema.enums import code_of
 from schema.failures import CODE, FIELD, FIELD_OF, MESSAGE
 from schema.guards import IsHuman, has_scope
 from schema.node import id_within
-from schema.service_credentials import ServiceCredential
+from schema.service_credentials import ServiceAccountCredential
+from schema.users import User
 from store.service_accounts import ServiceAccountRow
 
 
@@ -36,9 +38,16 @@ class ServiceAccount(relay.Node):
     disabled_at: datetime | None = strawberry.field(description="Since when it is disabled; null when it is not.")
 
     @strawberry.field(description="The secrets and keys that are good, the newest first.")
-    async def credentials(self, info: Info) -> list[ServiceCredential]:
+    async def credentials(self, info: Info) -> list[ServiceAccountCredential]:
         rows = await info.context.auth.service_accounts.credentials(self.row)
-        return [ServiceCredential.of(row) for row in rows]
+        return [ServiceAccountCredential.of(row) for row in rows]
+
+    @strawberry.field(description="Whose it is; null for the installation's, and where the caller may not see people.")
+    async def owner(self, info: Info) -> User | None:
+        if self.row.owner_id is None:
+            return None
+        row = await info.context.auth.users.find(info.context.viewer, self.row.owner_id)
+        return None if row is None else User.of(row)
 
     @classmethod
     def of(cls, row: ServiceAccountRow) -> Self:
@@ -112,6 +121,7 @@ class ServiceAccountFailureCode(Enum):
     SCOPES_NOT_HELD = code_of(Fault.SCOPES_NOT_HELD)
     EXPIRY_INVALID = code_of(Fault.EXPIRY_INVALID)
     PUBLIC_KEY_INVALID = code_of(Fault.PUBLIC_KEY_INVALID)
+    PUBLIC_KEY_IS_PRIVATE = code_of(Fault.PUBLIC_KEY_IS_PRIVATE)
     PUBLIC_KEY_KNOWN = code_of(Fault.PUBLIC_KEY_KNOWN)
     TOO_MANY = code_of(Fault.TOO_MANY)
 
@@ -162,7 +172,9 @@ class DisableServiceAccountResult:
 class ServiceAccountsMutation:
     """Looking after service accounts. What is taken away is refused on the next request."""
 
-    @strawberry.mutation(permission_classes=[*MAKES_CREDENTIALS], description="Make a service account.")
+    @strawberry.mutation(
+        permission_classes=[*MAKES_CREDENTIALS], metadata=CREDENTIAL, description="Make a service account."
+    )
     async def create_service_account(
         self,
         info: Info,

@@ -9,10 +9,11 @@ from strawberry import relay
 from auth.faults import InputRefused
 from schema.api_tokens import MAKES_CREDENTIALS
 from schema.context import Info
+from schema.documents import CREDENTIAL
 from schema.guards import IsHuman
 from schema.node import id_within
 from schema.service_accounts import ServiceAccount, ServiceAccountFailed
-from schema.service_credentials import ServiceCredential
+from schema.service_credentials import ServiceAccountCredential
 
 
 @strawberry.input(description="For which service account, and for how long.")
@@ -45,7 +46,7 @@ class CreateServiceAccountSecretSucceeded:
     """The good answer of `createServiceAccountSecret`."""
 
     service_account: ServiceAccount = strawberry.field(description="The account.")
-    credential: ServiceCredential = strawberry.field(description="The secret as the list shows it.")
+    credential: ServiceAccountCredential = strawberry.field(description="The secret as the list shows it.")
     secret: str = strawberry.field(description="The `client_secret` itself. It is shown this once.")
 
 
@@ -54,7 +55,7 @@ class CreateServiceAccountKeySucceeded:
     """The good answer of `createServiceAccountKey`."""
 
     service_account: ServiceAccount = strawberry.field(description="The account.")
-    credential: ServiceCredential = strawberry.field(description="The key as the list shows it.")
+    credential: ServiceAccountCredential = strawberry.field(description="The key as the list shows it.")
     key_file: str | None = strawberry.field(
         description="The key file, as JSON, in the layout that Google's auth libraries read; null when you brought "
         "the public half yourself. It is shown this once."
@@ -75,7 +76,7 @@ CreateServiceAccountKeyResult = Annotated[
 class RevokeServiceAccountCredentialInput:
     """The argument of `revokeServiceAccountCredential`."""
 
-    id: strawberry.ID = strawberry.field(description="The `id` of the credential.")
+    id: relay.GlobalID = strawberry.field(description="The secret or the key.")
 
 
 @strawberry.type(description="The secret or key is refused from now on, and every token that was given for it.")
@@ -91,6 +92,7 @@ class ServiceSecretsMutation:
 
     @strawberry.mutation(
         permission_classes=[*MAKES_CREDENTIALS],
+        metadata=CREDENTIAL,
         description="Give a service account one more secret, which is shown once.",
     )
     async def create_service_account_secret(
@@ -107,12 +109,13 @@ class ServiceSecretsMutation:
             return ServiceAccountFailed.of(refused)
         return CreateServiceAccountSecretSucceeded(
             service_account=ServiceAccount.of(made.account),
-            credential=ServiceCredential.of(made.credential),
+            credential=ServiceAccountCredential.of(made.credential),
             secret=made.shown_once.reveal() if made.shown_once else "",
         )
 
     @strawberry.mutation(
         permission_classes=[*MAKES_CREDENTIALS],
+        metadata=CREDENTIAL,
         description="Give a service account one more key: a key file, which is shown once, or a key of its own.",
     )
     async def create_service_account_key(
@@ -131,7 +134,7 @@ class ServiceSecretsMutation:
             return ServiceAccountFailed.of(refused)
         return CreateServiceAccountKeySucceeded(
             service_account=ServiceAccount.of(made.account),
-            credential=ServiceCredential.of(made.credential),
+            credential=ServiceAccountCredential.of(made.credential),
             key_file=made.shown_once.reveal() if made.shown_once else None,
         )
 
@@ -144,5 +147,7 @@ class ServiceSecretsMutation:
         info: Info,
         input: RevokeServiceAccountCredentialInput,  # noqa: A002
     ) -> RevokeServiceAccountCredentialResult | None:
-        row = await info.context.auth.service_accounts.revoke_credential(info.context.viewer, str(input.id))
+        row = await info.context.auth.service_accounts.revoke_credential(
+            info.context.viewer, id_within(input.id, "ServiceAccountCredential")
+        )
         return RevokeServiceAccountCredentialResult(service_account=ServiceAccount.of(row))

@@ -13,12 +13,13 @@ from store.tables import audit_events
 
 @dataclass(frozen=True, slots=True)
 class AuditEventRow:
-    """One act: who did it, whom it concerns, what it was done to, and from where."""
+    """One act: who did it and by what they came in, whom it concerns, what it was done to, and from where."""
 
     id: str
     at: datetime
     action: str
     actor_id: str | None
+    via_id: str | None
     subject_id: str | None
     object_id: str | None
     detail: str | None
@@ -32,6 +33,7 @@ _COLUMNS = (
     audit_events.c.at,
     audit_events.c.action,
     audit_events.c.actor_id,
+    audit_events.c.via_id,
     audit_events.c.subject_id,
     audit_events.c.object_id,
     audit_events.c.detail,
@@ -63,6 +65,7 @@ async def add(tx: Transaction, event: AuditEventRow) -> None:
         at=to_seconds(event.at),
         action=event.action,
         actor_id=event.actor_id,
+        via_id=event.via_id,
         subject_id=event.subject_id,
         object_id=event.object_id,
         detail=event.detail,
@@ -89,4 +92,4 @@ async def page(reader: Reader, *, subject_id: str | None, limit: int, after: str
 
 
 def _event(row: Row) -> AuditEventRow:
-    return AuditEventRow(row[0], from_seconds(row[1]), *row[2:10])
+    return AuditEventRow(row[0], from_seconds(row[1]), *row[2:11])

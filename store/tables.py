@@ -164,6 +164,7 @@ audit_events = Table(
     Column("at", Instant, nullable=False),
     Column("action", Text, nullable=False),
     Column("actor_id", Id, nullable=True),
+    Column("via_id", Id, nullable=True),  # the session, token or credential by which the actor came in
     Column("subject_id", Id, nullable=True),
     Column("object_id", Text, nullable=True),
     Column("detail", Text, nullable=True),

@@ -1,5 +1,7 @@
 """The documents by which several test files make API tokens and service accounts."""
 
+NO_CREDENTIAL = "U2VydmljZUFjY291bnRDcmVkZW50aWFsOng="  # the id of one that there is not
+
 CREATE = """
 mutation($input: CreateServiceAccountInput!) {
   createServiceAccount(input: $input) { ... on CreateServiceAccountSucceeded { serviceAccount { id clientId } } }

@@ -5,7 +5,7 @@ from graphql import GraphQLObjectType
 
 from auth.scopes import CORE_SCOPES
 from schema import build_schema
-from tests.documents import CREATE, CREATE_API_TOKEN, CREATE_SECRET
+from tests.documents import CREATE, CREATE_API_TOKEN, CREATE_SECRET, NO_CREDENTIAL
 from tests.house import Client, House, Person
 
 PASSES = "passes"
@@ -56,7 +56,7 @@ MATRIX: dict[str, tuple[str, tuple[str, ...]]] = {
         PEOPLE,
     ),
     "Mutation.revokeServiceAccountCredential": (
-        'mutation { revokeServiceAccountCredential(input: { id: "x" }) { serviceAccount { id } } }',
+        f'mutation {{ revokeServiceAccountCredential(input: {{ id: "{NO_CREDENTIAL}" }}) {{ __typename }} }}',
         PEOPLE,
     ),
     "Mutation.disableServiceAccount": (

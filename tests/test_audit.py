@@ -259,7 +259,7 @@ async def _tokens_and_services(story: Story) -> None:
         Act.CREDENTIAL_CREATE,
         client,
         CREATE_SECRET,
-        lambda data: Told(ada, ada, data["createServiceAccountSecret"]["credential"]["id"], detail="secret"),
+        lambda data: Told(ada, ada, row_id(data["createServiceAccountSecret"]["credential"]["id"]), detail="secret"),
         id=robot,
     )
     secret, credential = (
@@ -272,7 +272,7 @@ async def _tokens_and_services(story: Story) -> None:
         Act.CREDENTIAL_REVOKE,
         client,
         REVOKE_SECRET,
-        lambda _: Told(ada, ada, credential, detail="secret"),
+        lambda _: Told(ada, ada, row_id(credential), detail="secret"),
         id=credential,
     )
     await story.tell(Act.SERVICE_DISABLE, client, DISABLE_SERVICE, lambda _: Told(ada, ada, row_id(robot)), id=robot)
@@ -286,7 +286,7 @@ async def _service(story: Story, robot: str, secret: str) -> None:
     story.secrets.append(token)
     story.note(Act.SERVICE_LOGIN, given, Told(robot, ada, claims(token)["jti"]))
     failed = await program.post("/oauth/token", data={**asked, "client_secret": "not the secret"})
-    story.note(Act.SERVICE_FAIL, failed, Told(None, ada, detail="INVALID_CLIENT"))
+    story.note(Act.SERVICE_FAIL, failed, Told(None, ada, robot, detail="INVALID_CLIENT: no such secret"))
     ended = await program.post("/oauth/revoke", data={"token": token, "client_id": robot, "client_secret": secret})
     assert ended.status_code == 200
     story.note(Act.ACCESS_TOKEN_REVOKE, ended, Told(robot, ada, claims(token)["jti"]))

@@ -1110,8 +1110,10 @@ async def test_whatever_is_done_to_the_ring_one_key_signs_one_is_next_and_what_w
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run a command on an installation of the test's own."""
-    return runner(tmp_path / "own")
+    """Run a command on an installation of the test's own, whose database is there."""
+    run_one = runner(tmp_path / "own")
+    run_one("migrate")
+    return run_one
 
 
 MOMENT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
@@ -1143,7 +1145,7 @@ def test_keys_rotate_says_which_key_signs_from_when_on_and_again_the_same_while_
     after = succeeded(run("keys", "list"))
     assert re.search(rf"{re.escape(kid)}  EdDSA  next     signs from {MOMENT}", after)
     assert listed(run)["current"] == before["current"]
-    assert succeeded(run("keys", "rotate")) == told
+    assert succeeded(run("keys", "rotate")) == f"Already under way: {told}"
     assert succeeded(run("keys", "list")) == after
 
 
@@ -1238,10 +1240,20 @@ async def retire(path: Path, key: SigningKey) -> None:
         await database.close()
 
 
-def test_keys_are_looked_at_where_there_is_no_database_yet(run: Run, tmp_path: Path) -> None:
-    assert not (tmp_path / "own").exists()
-    assert len(listed(run)["current"]) == 1
-    assert (tmp_path / "own" / "watchword.sqlite").stat().st_mode & 0o777 == 0o600
+@pytest.mark.parametrize("command", [("list",), ("rotate",), ("rotate", "--now"), ("revoke", "x", "--yes")])
+def test_in_the_wrong_folder_no_installation_is_made_and_none_is_migrated(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    told = refused(runner(tmp_path / "wrong")("keys", *command))
+    assert "there is no database file" in told
+    assert not (tmp_path / "wrong").exists()
+
+
+async def test_that_another_algorithm_will_sign_is_said(run: Run, open_house: OpenHouse) -> None:
+    await asyncio.to_thread(listed, run)
+    await open_house("own", signing_algorithm="ES256")  # publishes a key of ES256, which waits for its turn
+    told = succeeded(await asyncio.to_thread(run, "keys", "rotate", "--now"))
+    assert told.endswith("It signs with ES256, and no longer with EdDSA: so the settings say here.\n")
 
 
 @pytest.mark.parametrize("command", [("list",), ("rotate",), ("rotate", "--now"), ("revoke", "x", "--yes")])

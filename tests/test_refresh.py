@@ -455,7 +455,7 @@ async def test_what_could_not_be_committed_did_not_happen_and_the_same_token_wor
     fourth = await refresh(client, pairs[2].refresh)
     assert (await call(client, fourth.access)).data["viewer"]["id"] == ada.id
     actions = [event["action"] for event in (await ada.ask(EVENTS)).data["viewer"]["auditEvents"]["nodes"]]
-    assert actions.count("SESSION_REFRESH") == 3
+    assert actions.count("SESSION_REFRESH") == 4  # the one that was asked for once more is there too
     assert "SESSION_REUSE" not in actions
 
 

@@ -377,6 +377,9 @@ REFUSED_KEYS: Mapping[str, Callable[[], str]] = {
     "private P-256 as JWK": lambda: jwk_of(a_p256_key(), private=True),
     "private RSA as JWK": lambda: jwk_of(an_rsa_key(), private=True),
     "RSA with its primes, which is private": lambda: jwk_without(an_rsa_key(), "d", "dp", "dq", "qi", "key_ops"),
+    "RSA with an exponent as long as itself": lambda: jwk_without(
+        an_rsa_key(), "d", "p", "q", "dp", "dq", "qi", e=json.loads(jwk_of(an_rsa_key()))["n"]
+    ),
     "RSA of 1024 bits": lambda: pem_of(an_rsa_key(1024)),
     "RSA of 1024 bits as JWK": lambda: jwk_of(an_rsa_key(1024)),
     "RSA of 8000 bits as JWK": lambda: json.dumps({"kty": "RSA", "n": "_" * 1333, "e": "AQAB"}),
@@ -408,7 +411,8 @@ REFUSED_KEYS: Mapping[str, Callable[[], str]] = {
 async def test_what_is_no_public_key_that_we_verify_with_is_refused(ada: Person, case: str) -> None:
     account = await make(ada)
     given = await give_key(ada, account, publicKey=REFUSED_KEYS[case]())
-    assert (given.get("code"), given.get("field")) == ("PUBLIC_KEY_INVALID", "publicKey")
+    code = "PUBLIC_KEY_IS_PRIVATE" if "private" in case else "PUBLIC_KEY_INVALID"
+    assert (given.get("code"), given.get("field")) == (code, "publicKey")
     assert (await listed(ada, account))["credentials"] == []
 
 
@@ -569,9 +573,12 @@ async def test_revoking_twice_or_an_id_of_nothing_says_that_there_is_none(ada: P
     account = await make(ada)
     given = await give_secret(ada, account)
     await revoke(ada, given)
-    for wrong in (given["credential"]["id"], str(uuid4()), "", "x", account["id"], "\0"):
-        answer = await ada.ask(REVOKE, {"input": {"id": wrong}})
-        assert answer.code == "NOT_FOUND"
+    for wrong in (str(uuid4()), "", "x", "\0"):
+        node_id = base64.b64encode(f"ServiceAccountCredential:{wrong}".encode()).decode()
+        assert (await ada.ask(REVOKE, {"input": {"id": node_id}})).code == "NOT_FOUND"
+    assert (await ada.ask(REVOKE, {"input": {"id": given["credential"]["id"]}})).code == "NOT_FOUND"
+    for no_credential in (str(uuid4()), "", "x", account["id"], "\0"):
+        assert (await ada.ask(REVOKE, {"input": {"id": no_credential}})).code == "BAD_USER_INPUT"
     assert (await ada.ask(DISABLE, {"input": {"id": ada.user_id}})).code == "BAD_USER_INPUT"
 
 
@@ -616,7 +623,7 @@ async def test_no_program_makes_or_takes_away_credentials_whatever_its_scopes(ho
 async def test_nobody_without_a_credential_touches_a_service_account(nobody: Client) -> None:
     for document, details in (
         (CREATE, {"name": "robot", "scopes": ["profile:read"]}),
-        (REVOKE, {"id": str(uuid4())}),
+        (REVOKE, {"id": "U2VydmljZUFjY291bnRDcmVkZW50aWFsOng="}),
         (DISABLE, {"id": "U2VydmljZUFjY291bnQ6eA=="}),
     ):
         assert (await nobody.ask(document, {"input": details})).code == "UNAUTHENTICATED"

@@ -13,6 +13,8 @@ from web.state import name_request
 
 _log = structlog.get_logger("watchword.access")
 
+_LONGEST_PATH = 500
+
 
 class AccessLog:
     """Names requests, logs them, and is the last to catch what nobody caught."""
@@ -50,8 +52,13 @@ class AccessLog:
                 "request",
                 request_id=request_id,
                 method=scope["method"],
-                path=scope["path"],
+                path=_shown(scope["path"]),
                 status=status,
                 milliseconds=round((time.perf_counter() - begun) * 1000, 2),
                 address=scope["client"][0] if scope.get("client") else None,
             )
+
+
+def _shown(path: str) -> str:
+    """Return a path as a terminal may show it: a stranger wrote it, and terminals obey control characters."""
+    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in path[:_LONGEST_PATH])

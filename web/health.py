@@ -15,9 +15,13 @@ async def healthz(_request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """Say whether requests can be served: the store answers and there is a key to sign with."""
-    runtime = runtime_of(request.scope)
+    auth = runtime_of(request.scope).auth
     try:
-        await runtime.auth.database.ping()
+        await auth.database.ping()
     except StoreUnavailable:
-        return json_response({"status": "unavailable", "store": "unavailable", "keys": "ok"}, 503)
+        return json_response({"status": "unavailable", "store": "unavailable", "keys": "unknown"}, 503)
+    try:
+        await auth.key_ring.signing_key(auth.database)
+    except StoreUnavailable:
+        return json_response({"status": "unavailable", "store": "ok", "keys": "unavailable"}, 503)
     return json_response({"status": "ok", "store": "ok", "keys": "ok"})

@@ -19,6 +19,7 @@ from auth.service_login import OAuthFault, OAuthRefused, Service
 from auth.tokens import FIRST_PARTY_CLIENT
 from store import StoreUnavailable
 from web.credentials import read_origin
+from web.request_body import media_type_of
 from web.responses import json_response
 from web.state import runtime_of
 
@@ -67,7 +68,8 @@ async def token(auth: Auth, request: Request, parameters: Parameters, origin: Or
             "token_type": "Bearer",
             "expires_in": int(grant.expires_in.total_seconds()),
             "scope": " ".join(sorted(grant.scopes)),
-        }
+        },
+        headers={"pragma": "no-cache"},  # RFC 6749 §5.1
     )
 
 
@@ -132,8 +134,7 @@ def _basic(header: str) -> tuple[str, Secret]:
 
 
 async def _parameters(request: Request) -> Parameters:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/x-www-form-urlencoded":
+    if media_type_of(request) != "application/x-www-form-urlencoded":
         raise OAuthRefused(OAuthFault.INVALID_REQUEST)
     body = bytearray()
     try:

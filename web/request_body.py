@@ -23,7 +23,7 @@ class RequestRefused(Exception):
 
 async def read_graphql_request(request: Request) -> GraphQLRequestData:
     """Read a POST's body. Raises `RequestRefused`."""
-    if _media_type(request) != "application/json":
+    if media_type_of(request) != "application/json":
         # A form or plain text would let any page of the web post here with our cookies and no preflight.
         raise RequestRefused(415, "The body is sent as application/json, in UTF-8.")
     body = _decoded(await _whole(request))
@@ -35,7 +35,8 @@ async def read_graphql_request(request: Request) -> GraphQLRequestData:
     )
 
 
-def _media_type(request: Request) -> str:
+def media_type_of(request: Request) -> str:
+    """Return the media type of a body in UTF-8, or what is none: for two headers, or another character set."""
     headers = request.headers.getlist("content-type")
     media_type, *parameters = headers[0].lower().split(";") if len(headers) == 1 else [""]
     charsets = [value for name, _, value in (part.strip().partition("=") for part in parameters) if name == "charset"]

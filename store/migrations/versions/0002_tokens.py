@@ -87,6 +87,7 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger, nullable=False),
         sa.Column("action", sa.Text, nullable=False),
         sa.Column("actor_id", Id, nullable=True),
+        sa.Column("via_id", Id, nullable=True),
         sa.Column("subject_id", Id, nullable=True),
         sa.Column("object_id", sa.Text, nullable=True),
         sa.Column("detail", sa.Text, nullable=True),
