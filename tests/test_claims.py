@@ -385,3 +385,19 @@ async def test_a_service_account_with_many_scopes_is_given_a_token_that_is_worth
     bearer = {"authorization": f"Bearer {given['access_token']}"}
     worth = (await house.client().ask("{ viewer { scopes } }", None, **bearer)).data["viewer"]["scopes"]
     assert worth == given["scope"].split(" ")
+
+
+async def test_where_a_claim_is_not_to_be_had_a_refresh_token_used_twice_ends_the_session_all_the_same(
+    open_house: OpenHouse,
+) -> None:
+    moody = Moody()
+    house = await open_house(domains=[plans(mood=moody)])
+    ada = await house.person("ada")
+    first = await log_in(house, ada)
+    token = first["refreshToken"]
+    for _ in range(2):
+        token = (await refresh(house, token)).data["refresh"]["refreshToken"]
+    _failing(moody)
+    assert (await refresh(house, first["refreshToken"])).data["refresh"]["code"] == "REFRESH_TOKEN_REUSED"
+    bearer = {"authorization": f"Bearer {first['accessToken']}"}
+    assert (await house.client().ask(WHO_AM_I, **bearer)).reason == "SESSION_REVOKED"

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 import web.health
 from tests.house import ORIGIN, PRODUCTION_HASHING, Client, House, OpenHouse
@@ -171,3 +172,11 @@ async def test_a_websocket_is_not_accepted(house: House) -> None:
     }
     await house(scope, receive, send)
     assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+async def test_a_path_is_logged_as_a_terminal_may_show_it(nobody: Client) -> None:
+    with capture_logs() as logged:
+        await nobody.get("/x%1b%5b31mred%1b%5d0;t%07%0d%0a" + "y" * 1_000)
+    (path,) = [line["path"] for line in logged if line["event"] == "request"]
+    assert path.startswith(r"/x\x1b[31mred\x1b]0;t\x07\x0d\x0ay")
+    assert len(path) < 600

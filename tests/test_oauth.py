@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from schema import Domain
 from tests.documents import CREATE, CREATE_API_TOKEN, CREATE_KEY, CREATE_SECRET, DISABLE, REVOKE, SERVICE
+from tests.faults import locked
 from tests.house import LOG_IN, ORIGIN, PASSWORD, WHO_AM_I, Answer, Client, House, OpenHouse, Person
 
 LOG_IN_BY_BODY = """
@@ -1030,3 +1031,64 @@ async def test_no_name_of_a_key_is_an_error_of_ours(patient: Robot, kid: str) ->
     assertion = jwt.encode(patient.claims(), stranger, "EdDSA", headers={"kid": kid})
     assert (await patient.authenticate(assertion)).status_code == 401
     assert (await patient.bring(assertion)).status_code == 400
+
+
+# What strangers can make us do
+
+
+async def test_failures_are_recorded_to_the_owner_with_what_was_wrong_and_once_a_minute(open_house: OpenHouse) -> None:
+    house = await open_house()
+    robot = await robot_of(await house.person("ada"), house)
+    events = "{ viewer { auditEvents(first: 100) { nodes { action detail objectId } } } }"
+
+    async def failures() -> list[dict[str, Any]]:
+        nodes = (await robot.owner.ask(events)).data["viewer"]["auditEvents"]["nodes"]
+        return [node for node in nodes if node["action"] == "SERVICE_FAIL"]
+
+    for _ in range(5):
+        await robot.ask(**{**robot.by_secret, "client_secret": "wrong"})
+    (failed,) = await failures()
+    assert (failed["detail"], failed["objectId"]) == ("INVALID_CLIENT: no such secret", robot.client_id)
+    await robot.bring(robot.signed(aud="https://elsewhere.example.org"))
+    assert [failed["detail"] for failed in await failures()][0] == "INVALID_GRANT: another audience"
+    house.clock.move(timedelta(minutes=1))
+    await robot.ask(**{**robot.by_secret, "client_secret": "wrong"})
+    assert len(await failures()) == 3
+
+
+async def test_a_failure_that_cannot_be_recorded_is_answered_as_any_other(open_house: OpenHouse) -> None:
+    house = await open_house(database_timeout=timedelta(milliseconds=50))
+    robot = await robot_of(await house.person("ada"), house)
+    with locked(house):
+        answer = await robot.ask(**{**robot.by_secret, "client_secret": "wrong"})
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
+async def test_one_document_makes_one_key_at_the_most(robot: Robot) -> None:
+    twice = " ".join(
+        f'k{place}: createServiceAccountKey(input: {{ id: "{robot.id}" }}) {{ __typename }}' for place in "ab"
+    )
+    assert (await robot.owner.ask(f"mutation {{ {twice} }}")).code == "OPERATION_TOO_LARGE"
+
+
+async def test_a_token_that_was_revoked_while_its_owner_was_disabled_stays_so_when_they_are_enabled(
+    house: House, grace: Person
+) -> None:
+    owner = await house.person("ada")
+    made = await owner.ask(CREATE_API_TOKEN, {"input": {"name": "leaked", "scopes": ["profile:read"]}})
+    token = made.data["createApiToken"]["token"]
+    change = "mutation($id: ID!) {{ {0}(input: {{ id: $id }}) {{ user {{ id }} }} }}"
+    await grace.ask(change.format("disableUser"), {"id": owner.user_id})
+    answer = await house.client().post(REVOCATION, data={"token": token})
+    assert (answer.status_code, answer.json()) == (200, {})
+    await grace.ask(change.format("enableUser"), {"id": owner.user_id})
+    assert (await viewer(house, token)).reason == "TOKEN_REVOKED"
+
+
+async def test_the_metadata_and_the_keys_are_answered_or_unavailable_with_a_code(open_house: OpenHouse) -> None:
+    house = await open_house()
+    await house.auth.database.close()
+    answer = await house.client().get("/.well-known/jwks.json")
+    assert answer.status_code == 503
+    assert answer.json()["errors"][0]["extensions"]["code"] == "UNAVAILABLE"
+    assert (await house.client().get(METADATA)).status_code == 200
