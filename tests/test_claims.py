@@ -399,5 +399,5 @@ async def test_where_a_claim_is_not_to_be_had_a_refresh_token_used_twice_ends_th
         token = (await refresh(house, token)).data["refresh"]["refreshToken"]
     _failing(moody)
     assert (await refresh(house, first["refreshToken"])).data["refresh"]["code"] == "REFRESH_TOKEN_REUSED"
-    bearer = {"authorization": f"Bearer {first['accessToken']}"}
-    assert (await house.client().ask(WHO_AM_I, **bearer)).reason == "SESSION_REVOKED"
+    answer = await house.client().ask(WHO_AM_I, authorization=f"Bearer {first['accessToken']}")
+    assert answer.reason == "SESSION_REVOKED"
