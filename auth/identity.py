@@ -1,4 +1,4 @@
-"""Who calls: a value that is made in one place (`auth.gate`) and passed first to every service."""
+"""Who calls: a value that is made where a row says so, handed out by `auth.gate`, and passed first to every service."""
 
 from datetime import datetime
 from enum import Enum
