@@ -7,6 +7,7 @@ from datetime import datetime
 
 import store.service_accounts
 import store.service_credentials
+import store.signing_keys
 from auth import keys
 from auth.audit import Act
 from auth.faults import Fault, InputRefused
@@ -205,8 +206,8 @@ class ServiceAccounts:
                 raise NotFound("There is no such service account of yours, or it is disabled.")
             if await store.service_credentials.count_of_account(tx, account_id, now) >= MOST_CREDENTIALS:
                 raise InputRefused(Fault.TOO_MANY)
-            if row.kid is not None and await store.service_credentials.knows_key(tx, account_id, row.kid):
-                raise InputRefused(Fault.PUBLIC_KEY_KNOWN)
+            if row.kid is not None:
+                await self._require_other_key(tx, account_id, row.kid)
             await store.service_credentials.add(tx, row, secret_digest=secret.digest() if secret else None)
             await self._record(tx, Act.CREDENTIAL_CREATE, identity, account, what=row.id, detail=kind)
         if key is not None and kind == KEY_FILE:
@@ -215,6 +216,13 @@ class ServiceAccounts:
 
     def _now(self) -> datetime:
         return self._clock.now().replace(microsecond=0)  # as rows keep it, so that who made one sees what others see
+
+    async def _require_other_key(self, tx: Transaction, account_id: str, kid: str) -> None:
+        if kid in {key.kid for key in await store.signing_keys.load_all(tx)}:
+            # Published for all to read: as a client's key, what we sign would be that client's assertions.
+            raise InputRefused(Fault.PUBLIC_KEY_INVALID)
+        if await store.service_credentials.knows_key(tx, account_id, kid):
+            raise InputRefused(Fault.PUBLIC_KEY_KNOWN)
 
     async def _changeable(self, tx: Transaction, identity: Identity, account_id: str) -> ServiceAccountRow:
         """Return an account that the caller may change: their own, or with `services:write` anybody's."""

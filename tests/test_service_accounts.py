@@ -416,6 +416,12 @@ async def test_what_is_no_public_key_that_we_verify_with_is_refused(ada: Person,
     assert (await listed(ada, account))["credentials"] == []
 
 
+async def test_a_key_of_ours_is_nobodys_own(house: House, ada: Person) -> None:
+    account = await make(ada)
+    for published in (await house.client().get("/.well-known/jwks.json")).json()["keys"]:
+        assert (await give_key(ada, account, publicKey=json.dumps(published)))["code"] == "PUBLIC_KEY_INVALID"
+
+
 async def test_a_key_is_known_again_however_it_is_written_and_after_it_was_revoked(ada: Person) -> None:
     account, key = await make(ada), an_ed25519_key()
     given = await give_key(ada, account, publicKey=pem_of(key))
