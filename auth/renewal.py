@@ -63,8 +63,8 @@ class Renewal:
 
         Raises `Unauthenticated`, `ClaimsTooLarge`, whatever a domain raises, and `StoreUnavailable`.
         """
-        identity = self._sessions.admit(standing, origin)
-        return self.signed(standing, origin, await self.prepare(identity), await self._issuer.signing_key())
+        extra = await self._issuer.claims_of_domains(self._sessions.admit(standing, origin))
+        return self.signed(standing, origin, extra, await self._issuer.signing_key())
 
     async def prepare(self, identity: Identity) -> Mapping[str, Any]:
         """Do what may take its time, or fail, before the transaction in which a token is earned.
