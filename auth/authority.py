@@ -21,6 +21,7 @@ from auth.sealing import Sealer
 from auth.secret import Secret
 from auth.service_accounts import ServiceAccounts
 from auth.service_login import ServiceLogin
+from auth.service_tokens import ServiceTokens
 from auth.sessions import Sessions
 from auth.setup import Setup
 from auth.token_status import TokenStatus
@@ -47,6 +48,7 @@ class Auth:
     api_tokens: ApiTokens
     service_accounts: ServiceAccounts
     service_login: ServiceLogin
+    service_tokens: ServiceTokens
     token_status: TokenStatus
     setup: Setup
     users: Users
@@ -84,8 +86,8 @@ async def open_auth(
     renewal = Renewal(foundation, sessions, issuer, RefreshTokens(secret_keys))
     users = Users(foundation, passwords, sessions)
     api_tokens = ApiTokens(foundation, sessions, key_ring)
-    service_login = ServiceLogin(foundation, issuer)
-    gate = Gate(verifier, sessions, renewal, api_tokens, service_login, clock)
+    service_tokens = ServiceTokens(foundation, issuer)
+    gate = Gate(verifier, sessions, renewal, api_tokens, service_tokens, clock)
     return Auth(
         database=database,
         clock=clock,
@@ -100,8 +102,9 @@ async def open_auth(
         renewal=renewal,
         api_tokens=api_tokens,
         service_accounts=ServiceAccounts(foundation, sessions),
-        service_login=service_login,
-        token_status=TokenStatus(gate, sessions, renewal, api_tokens, service_login),
+        service_login=ServiceLogin(foundation),
+        service_tokens=service_tokens,
+        token_status=TokenStatus(gate, sessions, renewal, api_tokens, service_tokens),
         setup=Setup(database, users, clock),
         users=users,
         passwords=passwords,

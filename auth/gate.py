@@ -10,7 +10,7 @@ from auth.origin import NOWHERE, Origin
 from auth.refusals import Reason, SigningKeyRevoked, Unauthenticated
 from auth.renewal import Grant, Renewal
 from auth.secret import Secret
-from auth.service_login import ServiceLogin
+from auth.service_tokens import ServiceTokens
 from auth.sessions import Sessions
 from auth.tokens import Claims, TokenKind
 from auth.verifier import Verifier
@@ -52,14 +52,14 @@ class Gate:
         sessions: Sessions,
         renewal: Renewal,
         api_tokens: ApiTokens,
-        service_login: ServiceLogin,
+        service_tokens: ServiceTokens,
         clock: Clock,
     ) -> None:
         self._verifier = verifier
         self._sessions = sessions
         self._renewal = renewal
         self._api_tokens = api_tokens
-        self._service_login = service_login
+        self._service_tokens = service_tokens
         self._clock = clock
 
     async def authenticate(self, credential: Credential, origin: Origin = NOWHERE) -> Admission:
@@ -99,7 +99,7 @@ class Gate:
             case TokenKind.SESSION:
                 return await self._sessions.identify(claims, origin, self._clock.now())
             case TokenKind.SERVICE:
-                return await self._service_login.identify(claims, origin)
+                return await self._service_tokens.identify(claims, origin)
             case TokenKind.API:
                 return await self._api_tokens.identify(claims, origin, is_use=is_use)
 

@@ -1,10 +1,9 @@
-"""Service accounts at the door: a secret or an assertion for an access token (RFC 6749 §4.4, RFC 7523)."""
+"""Service accounts at the door: who presents a secret or an assertion (RFC 6749 §2.3, RFC 7523)."""
 
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
 from hashlib import sha256
 
 import structlog
@@ -17,19 +16,17 @@ from auth import keys
 from auth.assertions import Assertion, UnverifiedAssertion
 from auth.audit import Act
 from auth.foundation import Foundation
-from auth.identity import Identity, IdentityKind
+from auth.identity import Identity
 from auth.ids import is_id, new_id
-from auth.issuer import Issuer
 from auth.jws import JwsRefused
 from auth.key_files import TOKEN_PATH, service_address
 from auth.keys import SigningKey
+from auth.oauth_refusals import OAuthFault, OAuthRefused
 from auth.origin import Origin
-from auth.refusals import Reason, SigningKeyRevoked, Unauthenticated
 from auth.secret import Secret
 from auth.service_accounts import KEY_FILE
-from auth.tokens import Claims, TokenKind, TooManyScopes
+from auth.service_standing import is_disabled, scopes_of, service_identity
 from store import StoreUnavailable
-from store.service_accounts import ServiceStanding
 from store.service_credentials import ServiceCredentialRow
 
 # What Google's libraries write as the audience of every assertion, whatever `token_uri` says. It is taken for keys that
@@ -43,25 +40,6 @@ _MOST_RECORDED = 10_000
 _KEYS_TRIED = 4
 
 
-class OAuthFault(Enum):
-    """Why a request at an OAuth endpoint was refused: the names of RFC 6749 §5.2, each with its sentence."""
-
-    INVALID_REQUEST = "A parameter is missing, repeated, or not of the form it has to have."
-    INVALID_CLIENT = "The client is unknown, disabled, or did not prove who it is."
-    INVALID_GRANT = "The assertion does not prove who it is from, has expired, or was used before."
-    INVALID_SCOPE = "A scope was asked for that the client does not hold, or more than a token has room for."
-    UNSUPPORTED_GRANT_TYPE = "The grant type is neither client_credentials nor the JWT-bearer grant."
-    UNAUTHORIZED_CLIENT = "The client may not do this."
-
-
-class OAuthRefused(Exception):
-    """A request at an OAuth endpoint that was refused."""
-
-    def __init__(self, fault: OAuthFault) -> None:
-        super().__init__(fault.value)
-        self.fault = fault
-
-
 @dataclass(frozen=True, slots=True)
 class Service:
     """A service account that has just proved who it is, and by which of its credentials."""
@@ -72,21 +50,11 @@ class Service:
     asked_scope: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceGrant:
-    """An access token for a service account."""
-
-    access_token: Secret
-    expires_in: timedelta
-    scopes: frozenset[str]
-
-
 class ServiceLogin:
-    """Authenticates service accounts and gives them access tokens."""
+    """Authenticates service accounts by what they present."""
 
-    def __init__(self, foundation: Foundation, issuer: Issuer) -> None:
+    def __init__(self, foundation: Foundation) -> None:
         self._database = foundation.database
-        self._issuer = issuer
         self._rights = foundation.rights
         self._policy = foundation.policy
         self._audit = foundation.audit
@@ -132,81 +100,6 @@ class ServiceLogin:
             return assertion.grants(key, audiences=audiences, without_jti=is_file, now=self._clock.now())
 
         return await self._asserted(text, check, OAuthFault.INVALID_GRANT, origin)
-
-    async def token_for(self, service: Service, scope: str | None = None) -> ServiceGrant:
-        """Give an account an access token for the scopes it asks for or, if it asks for none, for all it holds.
-
-        What its assertion asks for, the request may narrow and not widen: the one is signed. Raises `OAuthRefused` with
-        INVALID_SCOPE, also for more scopes than a token has room for, and `StoreUnavailable`.
-        """
-        held = service.identity.scopes
-        signed = _scopes_in(service.asked_scope) or held
-        wanted = _scopes_in(scope) or signed
-        if not wanted <= signed <= held:
-            raise OAuthRefused(OAuthFault.INVALID_SCOPE)
-        now = self._clock.now()
-        account_id = service.identity.subject or ""
-        claims = Claims(
-            kind=TokenKind.SERVICE,
-            subject=account_id,
-            token_id=new_id(),
-            scopes=wanted,
-            issued_at=now,
-            expires_at=now + self._policy.access_token_lifetime,
-            client_id=account_id,
-            credential_id=service.credential_id,
-        )
-        extra = await self._issuer.claims_of_domains(service.identity)
-        try:
-            token = self._issuer.access_token(claims, extra, await self._issuer.signing_key())
-        except TooManyScopes as error:
-            raise OAuthRefused(OAuthFault.INVALID_SCOPE) from error
-        await self._audit.record_alone(
-            Act.SERVICE_LOGIN,
-            service.identity,
-            concerning=service.owner_id or account_id,
-            what=claims.token_id,
-            via=service.credential_id,
-        )
-        return ServiceGrant(token, self._policy.access_token_lifetime, wanted)
-
-    async def identify(self, claims: Claims, origin: Origin) -> Identity:
-        """Return the identity behind a service account's access token, as the rows have it now.
-
-        Raises `Unauthenticated` when the account, its owner, its credential, the token or the key was taken away, and
-        `StoreUnavailable`.
-        """
-        now = self._clock.now()
-        standing = await store.service_accounts.standing(
-            self._database,
-            claims.subject,
-            kid=claims.kid,
-            credential_id=claims.credential_id or "",
-            token_id=claims.token_id,
-            now=now,
-        )
-        if standing is None or claims.client_id != claims.subject:
-            raise Unauthenticated(Reason.TOKEN_INVALID)
-        if standing.key_verifies_until is None or standing.key_verifies_until <= now:
-            raise SigningKeyRevoked(claims.kid)
-        if not standing.credential_is_good or standing.token_is_revoked:
-            raise Unauthenticated(Reason.TOKEN_REVOKED)
-        if _is_disabled(standing):
-            raise Unauthenticated(Reason.ACCOUNT_DISABLED)
-        scopes = self._scopes_of(standing) & claims.scopes
-        return _identity(standing.account_id, scopes, origin, token_id=claims.token_id)
-
-    async def revoke_presented(self, claims: Claims, identity: Identity) -> None:
-        """Revoke an access token that its account has shown."""
-        async with self._database.transaction() as tx:
-            if await store.token_revocations.add(
-                tx, claims.token_id, expires_at=claims.expires_at, now=self._clock.now()
-            ):
-                account = await store.service_accounts.find(tx, claims.subject)
-                concerning = (account.owner_id if account else None) or claims.subject
-                await self._audit.record(
-                    tx, Act.ACCESS_TOKEN_REVOKE, identity, concerning=concerning, what=claims.token_id
-                )
 
     async def _asserted(
         self,
@@ -254,7 +147,7 @@ class ServiceLogin:
         standing = await store.service_accounts.standing(
             self._database, credential.account_id, kid="", credential_id=credential.id, token_id=new_id(), now=now
         )
-        if standing is None or not standing.credential_is_good or _is_disabled(standing):
+        if standing is None or not standing.credential_is_good or is_disabled(standing):
             raise await self._refusal(credential.account_id, fault, origin, "disabled")
         if assertion is not None and assertion.jti is not None:
             digest = sha256(f"{credential.account_id} {assertion.jti}".encode()).digest()
@@ -264,7 +157,7 @@ class ServiceLogin:
                 raise await self._refusal(credential.account_id, fault, origin, "used before")
         if credential.last_used_at is None or now - credential.last_used_at >= _USED_RECENTLY:
             await self._note_use(credential.id, now, origin)
-        identity = _identity(standing.account_id, self._scopes_of(standing), origin)
+        identity = service_identity(standing.account_id, scopes_of(standing, self._rights), origin)
         return Service(identity, credential.id, standing.owner_id, assertion.scope if assertion else None)
 
     async def _note_use(self, credential_id: str, now: datetime, origin: Origin) -> None:
@@ -301,27 +194,3 @@ class ServiceLogin:
             self._recorded.clear()
         self._recorded[account_id, why] = now
         return True
-
-    def _scopes_of(self, standing: ServiceStanding) -> frozenset[str]:
-        if standing.owner_id is None:
-            return standing.scopes & frozenset(self._rights.sentences)
-        return standing.scopes & self._rights.of_roles(standing.owner_roles)
-
-
-def _scopes_in(parameter: str | None) -> frozenset[str]:
-    return frozenset((parameter or "").split(" ")) - {""}
-
-
-def _is_disabled(standing: ServiceStanding) -> bool:
-    return standing.disabled_at is not None or standing.owner_disabled_at is not None
-
-
-def _identity(account_id: str, scopes: frozenset[str], origin: Origin, *, token_id: str | None = None) -> Identity:
-    return Identity(
-        kind=IdentityKind.SERVICE,
-        subject=account_id,
-        token_id=token_id,
-        scopes=scopes,
-        client_id=account_id,
-        origin=origin,
-    )

@@ -5,11 +5,13 @@ from typing import Any
 from auth.api_tokens import ApiTokens
 from auth.gate import Gate
 from auth.identity import Identity
+from auth.oauth_refusals import OAuthFault, OAuthRefused
 from auth.origin import Origin
 from auth.refusals import Unauthenticated
 from auth.renewal import Renewal
 from auth.secret import Secret
-from auth.service_login import OAuthFault, OAuthRefused, Service, ServiceLogin
+from auth.service_login import Service
+from auth.service_tokens import ServiceTokens
 from auth.sessions import Sessions
 from auth.tokens import Claims, TokenKind
 
@@ -25,13 +27,13 @@ class TokenStatus:
         sessions: Sessions,
         renewal: Renewal,
         api_tokens: ApiTokens,
-        service_login: ServiceLogin,
+        service_tokens: ServiceTokens,
     ) -> None:
         self._gate = gate
         self._sessions = sessions
         self._renewal = renewal
         self._api_tokens = api_tokens
-        self._service_login = service_login
+        self._service_tokens = service_tokens
 
     async def introspect(self, asker: Service, token: Secret, origin: Origin) -> dict[str, Any] | None:
         """Return the claims of a token that is good, with the scopes it has now; None for any other.
@@ -81,7 +83,7 @@ class TokenStatus:
             case TokenKind.API:
                 await self._api_tokens.revoke_presented(claims, origin)
             case TokenKind.SERVICE:
-                await self._service_login.revoke_presented(claims, _same(client, claims))
+                await self._service_tokens.revoke_presented(claims, _same(client, claims))
 
 
 def _same(client: Service | None, claims: Claims) -> Identity:

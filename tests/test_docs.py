@@ -30,10 +30,10 @@ from auth.gate import Credential
 from auth.identity import Identity
 from auth.key_states import KeyState
 from auth.keys import ALGORITHMS
+from auth.oauth_refusals import OAuthFault
 from auth.refusals import Reason
 from auth.scopes import ROLES, rights
 from auth.secret import Secret
-from auth.service_login import OAuthFault
 from cli import main as watchword
 from schema import Context, Domain, Guard, build_schema
 from schema.errors import Code

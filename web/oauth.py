@@ -13,9 +13,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from auth import Auth
+from auth.oauth_refusals import OAuthFault, OAuthRefused
 from auth.origin import Origin
 from auth.secret import Secret
-from auth.service_login import OAuthFault, OAuthRefused, Service
+from auth.service_login import Service
 from auth.tokens import FIRST_PARTY_CLIENT
 from store import StoreUnavailable
 from web.credentials import read_origin
@@ -61,7 +62,7 @@ async def token(auth: Auth, request: Request, parameters: Parameters, origin: Or
             service = await auth.service_login.by_grant(Secret(_required(parameters, "assertion")), origin)
         case _:
             raise OAuthRefused(OAuthFault.UNSUPPORTED_GRANT_TYPE)
-    grant = await auth.service_login.token_for(service, parameters.get("scope"))
+    grant = await auth.service_tokens.token_for(service, parameters.get("scope"))
     return json_response(
         {
             "access_token": grant.access_token.reveal(),
