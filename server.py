@@ -20,7 +20,7 @@ from installation import Installation, assemble
 from schema import Domain
 from settings import Settings, WrongSettings
 from web.logs import configure_logs
-from web.routes import build_app
+from web.routes import Edge, build_app
 from web.state import RUNTIME, Runtime
 
 _GRACE = 10  # seconds that requests under way are given when the server is told to stop
@@ -103,7 +103,14 @@ def _application(installation: Installation, clock: Clock | None = None) -> Star
             gc.freeze()
             yield {RUNTIME: Runtime(auth, MappingProxyType(services))}
 
-    return build_app(installation.built.schema, https=installation.settings.is_production, lifespan=lifespan)
+    settings = installation.settings
+    edge = Edge(
+        public_url=settings.public_url,
+        allowed_origins=tuple(settings.allowed_origins),
+        trusted_proxies=tuple(settings.trusted_proxies),
+        get_queries=settings.get_queries,
+    )
+    return build_app(installation.built.schema, edge, lifespan=lifespan)
 
 
 def _bound(settings: Settings) -> socket.socket:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     allow_insecure_http: bool = False
     public_url: str = ""
+    allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(_listed)] = []
+    trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(_listed)] = []
+    get_queries: bool = False
     data_dir: Path = Path("var")
     database_url: str = ""
     database_timeout: Duration = Field(default=timedelta(seconds=2), gt=timedelta(0), le=timedelta(minutes=1))
@@ -130,6 +133,12 @@ class Settings(BaseSettings):
                 "WATCHWORD_ALLOW_INSECURE_HTTP=true overrides this"
             )
         return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _whole_origins(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        insecure_allowed = info.data.get("allow_insecure_http") or str(info.data.get("public_url")).startswith("http:")
+        return [_read_origin(origin, insecure_allowed=bool(insecure_allowed)) for origin in value]
 
     @field_validator("database_url")
     @classmethod
@@ -212,6 +221,19 @@ def _fault(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         message = "there is no such setting"
     return f"{PREFIX}{name.upper()}: {message}"
+
+
+def _read_origin(origin: str, *, insecure_allowed: bool) -> str:
+    """Return an origin as browsers write it. Raises ValueError."""
+    if "*" in origin:
+        # With cookies this would hand every account to every page of the web; browsers do not take it either.
+        raise ValueError(f"must name each origin whole; {origin!r} stands for pages that nobody has looked at")
+    read = urlsplit(origin.rstrip("/"))
+    if not (read.scheme and read.hostname) or read.path or read.query or read.fragment or "@" in read.netloc:
+        raise ValueError(f"must be a list of origins like https://app.example.org; {origin!r} is not one")
+    if read.scheme == "http" and not insecure_allowed and not _is_loopback(read.hostname):
+        raise ValueError(f"must begin with https://, because anybody on the way can write a page of {origin}")
+    return f"{read.scheme}://{read.netloc}".lower().removesuffix(_USUAL_PORT.get(read.scheme, " "))
 
 
 def _is_loopback(host: str) -> bool:

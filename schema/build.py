@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import strawberry
@@ -16,9 +15,9 @@ from strawberry.types.field import StrawberryField
 from auth.scopes import Rights, rights
 from schema.api_tokens import ApiTokensMutation
 from schema.audit_events import AuditEventsQuery
-from schema.documents import CREDENTIAL, documents
+from schema.documents import CREDENTIAL, Documents
 from schema.domain import Domain, DomainRefused
-from schema.execution import Preparation, Schema
+from schema.execution import Schema
 from schema.guards import DIRECTIVES, Guard
 from schema.login import LoginMutation
 from schema.node import NodeQuery
@@ -105,16 +104,14 @@ def _assemble(parts: dict[str, list[type]], types: list[type]) -> Schema:
         for field in _fields(part)
         if CREDENTIAL.items() <= field.metadata.items()
     )
-    prepare = documents(lambda: schema._schema, credential_fields)  # noqa: SLF001
-    schema = Schema(
+    return Schema(
+        prepare=lambda schema: Documents(schema, credential_fields),
         query=_root("Query", parts),
         mutation=_root("Mutation", parts),
         subscription=_root("Subscription", parts) if parts["Subscription"] else None,
         types=[*DIRECTIVES, *types],
-        extensions=[partial(Preparation, prepare)],
         config=StrawberryConfig(disable_field_suggestions=True),
     )
-    return schema
 
 
 def _root(name: str, parts: dict[str, list[type]]) -> type:

@@ -20,6 +20,12 @@ from store import StoreUnavailable
 class SessionCookies(Protocol):
     """The browser's cookies, as a resolver sees them: given, or taken away. `web` knows their names and flags."""
 
+    def require(self) -> None:
+        """Return if cookies can be set at all. Raises `CookiesNeedPost` where the transport has no way to.
+
+        What sets or takes away cookies asks before it does anything else.
+        """
+
     def give(self, grant: Grant, secret: Secret | None = None) -> None:
         """Give the browser an access token and, when a session has just begun, its secret."""
 
@@ -77,6 +83,14 @@ class Context:
             case Admission(identity) if not identity.is_anonymous:
                 self._refused.setdefault((act, reason), identity)
 
+    async def reaffirm(self) -> None:
+        """Look anew at who calls, as the rows have it now: an operation that goes on must not outlive its session.
+
+        Raises `Unauthenticated`, and `StoreUnavailable`.
+        """
+        identity = await self.auth.gate.reaffirm(self._credential, self.origin)
+        self._answer = Admission(identity)
+
     async def record_refusals(self) -> None:
         """Record what was refused to somebody known: it is what is tried with a credential that was stolen."""
         for (act, reason), identity in self._refused.items():
@@ -106,6 +120,12 @@ class Context:
     def nobody(self) -> Identity:
         """The anonymous caller of this request."""
         return Identity(kind=IdentityKind.ANONYMOUS, origin=self.origin)
+
+    @property
+    def came_by_cookie(self) -> bool:
+        """Whether the browser has cookies of ours, good or not."""
+        shown = self._credential
+        return bool(shown.shown_secrets) or (shown.by_cookie and shown.token is not None)
 
     @property
     def outgoing(self) -> Outgoing:

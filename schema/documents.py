@@ -1,10 +1,10 @@
 """Documents: each is parsed, validated and held against the limits once, and remembered by its text."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from graphql import (
     DocumentNode,
@@ -22,6 +22,7 @@ from graphql import (
 from strawberry.schema.schema import validate_document
 
 from schema.errors import Code, refusal, without_values
+from schema.requests import GraphQLRequest
 
 # A field's metadata that marks it as one that evaluates or makes a password, a secret or a key: one a document.
 CREDENTIAL: Mapping[Any, Any] = MappingProxyType({"watchword.credential": True})
@@ -37,38 +38,51 @@ _LONGEST_REMEMBERED = 8_000
 
 
 @dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation of a document."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A document that was parsed, with what validation and the limits have against it."""
 
     document: DocumentNode
-    operations: int
+    operations: Mapping[str | None, Operation]
     errors: tuple[GraphQLError, ...]
 
+    def operation(self, name: str | None) -> Operation:
+        """Return the operation of this name, or the only one. Raises `GraphQLError`."""
+        if name is None and len(self.operations) != 1:
+            raise refusal(Code.GRAPHQL_VALIDATION_FAILED, "Name the operation: the document has several.")
+        found = self.operations.get(name) if name is not None else next(iter(self.operations.values()))
+        if found is None:
+            raise refusal(Code.GRAPHQL_VALIDATION_FAILED, "The document has no operation of this name.")
+        return found
 
-class Documents(Protocol):
-    """Prepares documents."""
 
-    def __call__(self, query: str) -> Prepared:
+class Documents:
+    """The preparation of documents for one schema, with a memory of the last few hundred."""
+
+    def __init__(self, schema: GraphQLSchema, credential_fields: frozenset[str]) -> None:
+        self._schema = schema
+        self._credential_fields = credential_fields
+        self._remembered: OrderedDict[str, Prepared] = OrderedDict()
+
+    def take(self, request: GraphQLRequest) -> Prepared:
         """Return the document with this text. Raises `GraphQLError` for one that cannot be parsed."""
-
-
-def documents(schema: Callable[[], GraphQLSchema], credential_fields: frozenset[str]) -> Documents:
-    """Return the preparation of documents for one schema, with a memory of the last few hundred."""
-    remembered: OrderedDict[str, Prepared] = OrderedDict()
-
-    def take(query: str) -> Prepared:
-        prepared = remembered.get(query)
+        query = request.query or ""
+        prepared = self._remembered.get(query)
         if prepared is not None:
-            remembered.move_to_end(query)
+            self._remembered.move_to_end(query)
             return prepared
-        prepared = _prepared(query, schema(), credential_fields)
+        prepared = _prepared(query, self._schema, self._credential_fields)
         if not prepared.errors and len(query) <= _LONGEST_REMEMBERED:
-            remembered[query] = prepared
-            if len(remembered) > _REMEMBERED:
-                remembered.popitem(last=False)
+            self._remembered[query] = prepared
+            if len(self._remembered) > _REMEMBERED:
+                self._remembered.popitem(last=False)
         return prepared
-
-    return take
 
 
 def _prepared(query: str, schema: GraphQLSchema, credential_fields: frozenset[str]) -> Prepared:
@@ -79,7 +93,11 @@ def _prepared(query: str, schema: GraphQLSchema, credential_fields: frozenset[st
     ]
     return Prepared(
         document,
-        operations=sum(isinstance(definition, OperationDefinitionNode) for definition in document.definitions),
+        operations={
+            definition.name.value if definition.name else None: Operation(definition.operation.value)
+            for definition in document.definitions
+            if isinstance(definition, OperationDefinitionNode)
+        },
         # Fragments that spread each other in a circle are refused by validation; only then may they be followed.
         errors=tuple(errors or _beyond_limits(document, credential_fields)),
     )

@@ -12,7 +12,7 @@ import structlog
 from graphql import GraphQLError, GraphQLSyntaxError, Node
 from strawberry.exceptions import StrawberryInputCoercionError
 
-from auth.refusals import Conflict, Forbidden, NotFound, Overloaded, Unauthenticated
+from auth.refusals import Conflict, Forbidden, NotFound, Overloaded, Reason, Unauthenticated
 from store import StoreUnavailable
 
 _log = structlog.get_logger("watchword.schema")
@@ -29,13 +29,21 @@ class Code(Enum):
     OPERATION_TOO_LARGE = "The document asks for more than one request may."
     GRAPHQL_PARSE_FAILED = "The document is not GraphQL."
     GRAPHQL_VALIDATION_FAILED = "The document does not fit the schema."
-    BAD_REQUEST = "The HTTP request is not one that GraphQL over HTTP allows."
+    BAD_REQUEST = "The request is not one that GraphQL over HTTP allows, or that this transport can carry."
+    CSRF_REFUSED = "The request was sent by a page that may not call this API."
     UNAVAILABLE = "The database or the machine is too busy, or not there: try again."
     INTERNAL = "A fault of ours; the request's id finds it in the log."
 
 
 class BadInput(Exception):
     """An argument that is not accepted; the message says which and why, and never repeats its value."""
+
+
+class CookiesNeedPost(Exception):
+    """An act that sets or takes away cookies, over a transport that cannot: on a socket, or in a stream."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.COOKIES_NEED_POST.value)
 
 
 # graphql-core repeats a name that it does not know, however long a client made it.
@@ -76,6 +84,8 @@ def _answer(error: GraphQLError) -> tuple[str, dict[str, Any]]:  # noqa: C901, P
             return str(cause), {"code": Code.CONFLICT.name, "reason": cause.reason.name}
         case BadInput() | StrawberryInputCoercionError():
             return without_values(str(cause)), {"code": Code.BAD_USER_INPUT.name}
+        case CookiesNeedPost():
+            return str(cause), {"code": Code.BAD_REQUEST.name, "reason": Reason.COOKIES_NEED_POST.name}
         case StoreUnavailable():
             return "The database does not answer; try again.", {"code": Code.UNAVAILABLE.name}
         case Overloaded():

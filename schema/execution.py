@@ -1,61 +1,205 @@
-"""Strawberry's schema with the last word on every error, and the caller known before the first resolver runs."""
+"""The seam: a request goes in and answers come out, the same for every transport.
 
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+Whoever calls is known before the first resolver runs, and every error in an answer is presented. `web` calls nothing
+else, and what is behind it (graphql-core's executor) can be replaced without a transport knowing.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from datetime import timedelta
+from inspect import isawaitable
+from typing import Any, NamedTuple
 
 import strawberry
-from graphql import GraphQLError
-from strawberry.extensions import SchemaExtension
-from strawberry.types import ExecutionResult
+from graphql import ExecutionResult, Executor, GraphQLError, GraphQLSchema
+from graphql.execution import create_source_event_stream, execute_root_selection_set, execute_subscription_event
+from strawberry.execution.is_awaitable import optimized_is_awaitable
 
 from schema.context import Context
-from schema.documents import Documents, Prepared
+from schema.documents import Documents, Operation, Prepared
 from schema.errors import Code, presented, refusal
+from schema.requests import GraphQLRequest
+from store import StoreUnavailable
+
+# A stream ends within 5 seconds of the session that it was opened with, also when nothing happens on it.
+_LOOK_EVERY = timedelta(seconds=1)
+_ATTEMPTS = 4
+
+
+_is_awaitable: Any = optimized_is_awaitable  # knows the types of plain values: half of what a large list costs
+
+MUTATION_BY_GET = "What changes something is sent by POST."
+
+
+class Answer(NamedTuple):
+    """What came of a request: a response's `data` and `errors` (GraphQL §7.1).
+
+    One that was not executed has no `data`: the request as a whole was refused, with these errors.
+    """
+
+    data: dict[str, Any] | None
+    errors: list[dict[str, Any]]
+    is_executed: bool
+
+    @property
+    def code(self) -> str | None:
+        """The code of the first error."""
+        return self.errors[0]["extensions"]["code"] if self.errors else None
+
+    @property
+    def reason(self) -> str | None:
+        """The reason of the first error, if it has one."""
+        return self.errors[0]["extensions"].get("reason") if self.errors else None
+
+    def as_response(self) -> dict[str, Any]:
+        """Return the response's JSON object."""
+        if not self.is_executed:
+            return {"errors": self.errors}
+        return {"data": self.data, "errors": self.errors} if self.errors else {"data": self.data}
 
 
 class Schema(strawberry.Schema):
     """A schema that answers nothing uncoded and logs nothing of a document."""
 
-    async def execute(self, *arguments: Any, **named: Any) -> ExecutionResult:
-        """Execute one operation for `context_value`, a `Context`; every error in the result is presented."""
-        result = await super().execute(*arguments, **named)
-        if result.errors:
-            context: Context = named["context_value"]
+    def __init__(self, *, prepare: Callable[[GraphQLSchema], Documents], **parts: Any) -> None:
+        super().__init__(**parts)
+        self._documents = prepare(self._schema)
+
+    async def answer(self, request: GraphQLRequest, context: Context, *, queries_only: bool = False) -> Answer:
+        """Run a query or, unless it is to be `queries_only`, a mutation.
+
+        A subscription is refused: it has more than one answer.
+        """
+        try:
+            prepared, operation = await self._admitted(request, context)
+            if queries_only and operation.kind != "query":
+                raise refusal(Code.BAD_REQUEST, MUTATION_BY_GET)
+            if operation.kind == "subscription":
+                raise refusal(Code.BAD_REQUEST, "A subscription is followed over WebSocket or as text/event-stream.")
+        except Refused as refused:
+            return refused_answer(refused.errors, context)
+        except GraphQLError as error:
+            return refused_answer([error], context)
+        return await self._executed(prepared, request, context)
+
+    async def follow(self, request: GraphQLRequest, context: Context) -> Answer | AsyncGenerator[Answer]:
+        """Run any operation: a subscription gives an iterator of answers, everything else the one answer there is.
+
+        Each event is preceded by a fresh look at who calls and at the field's guards: the iterator ends with the answer
+        that says what was refused. An iterator that is not wanted any more is closed with `aclose`.
+        """
+        try:
+            prepared, operation = await self._admitted(request, context)
+        except Refused as refused:
+            return refused_answer(refused.errors, context)
+        except GraphQLError as error:
+            return refused_answer([error], context)
+        if operation.kind != "subscription":
+            return await self._executed(prepared, request, context)
+        executor = self._executor(prepared, request, context)
+        if isinstance(executor, list):
+            return refused_answer(executor, context)
+        source = create_source_event_stream(executor)
+        source = await source if isawaitable(source) else source
+        if isinstance(source, ExecutionResult):
             await context.record_refusals()
-            result.errors = [presented(error, context.request_id) for error in result.errors]
-        return result
+            return self._answer(source, context)
+        return self._events(executor, source, context)
+
+    async def _events(
+        self, executor: Executor[Any], source: AsyncIterable[Any], context: Context
+    ) -> AsyncGenerator[Answer]:
+        """Turn each event of a source into an answer, for as long as the caller may see them."""
+        events, upcoming = aiter(source), None
+        try:
+            while True:
+                upcoming = asyncio.ensure_future(anext(events))
+                while not upcoming.done():
+                    await asyncio.wait([upcoming], timeout=_LOOK_EVERY.total_seconds())
+                    await self._require_good(context)
+                result = execute_subscription_event(executor.build_per_event_executor(upcoming.result()))
+                yield self._answer(await result if isawaitable(result) else result, context)
+        except StopAsyncIteration:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever a source raises is presented like any other error
+            yield refused_answer([error], context)
+        finally:
+            if upcoming is not None and not upcoming.done():
+                upcoming.cancel()
+                await asyncio.wait([upcoming])
+            if isinstance(events, AsyncGenerator):
+                await events.aclose()
+
+    async def _require_good(self, context: Context) -> None:
+        """Look anew at who calls, and whether the field's guards still let them pass.
+
+        A database that does not answer is asked again for a while: nothing is shown meanwhile, and nobody is sent away.
+        Raises what the guards raise, and `StoreUnavailable`.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                await context.reaffirm()
+                break
+            except StoreUnavailable:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(_LOOK_EVERY.total_seconds())
+
+    async def _admitted(self, request: GraphQLRequest, context: Context) -> tuple[Prepared, Operation]:
+        """Return what is to be run. Raises `Refused` and `GraphQLError`."""
+        prepared = self._documents.take(request)
+        if prepared.errors:
+            raise Refused(prepared.errors)
+        operation = prepared.operation(request.operation_name)
+        await context.authenticate()
+        return prepared, operation
+
+    def _executor(self, prepared: Prepared, request: GraphQLRequest, context: Context) -> Any:
+        """Return what executes an operation, or a list of what is wrong with its variables."""
+        return self.execution_context_class.build(
+            self._schema,
+            prepared.document,
+            None,
+            context,
+            dict(request.variables or {}),
+            request.operation_name,
+            is_awaitable=_is_awaitable,
+            operation_extensions=None,
+        )
+
+    async def _executed(self, prepared: Prepared, request: GraphQLRequest, context: Context) -> Answer:
+        executor = self._executor(prepared, request, context)
+        if isinstance(executor, list):
+            return refused_answer(executor, context)
+        result = execute_root_selection_set(executor)
+        if isawaitable(result):
+            result = await result
+        if result.errors:
+            await context.record_refusals()
+        return self._answer(result, context)
+
+    def _answer(self, result: ExecutionResult, context: Context) -> Answer:
+        return Answer(result.data, _presented(result.errors, context) if result.errors else [], is_executed=True)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: Any = None) -> None:
         """Log nothing here: Strawberry would log every refusal, with the line of the document it stands on."""
 
 
-class Preparation(SchemaExtension):
-    """Takes documents from the memory of those prepared before, and asks the gate once before execution."""
+class Refused(Exception):
+    """A document that is not run, with all that is against it."""
 
-    def __init__(self, documents: Documents) -> None:
-        super().__init__()
-        self._documents = documents
-        self._prepared: Prepared | None = None
+    def __init__(self, errors: Sequence[GraphQLError]) -> None:
+        super().__init__("the document is refused")
+        self.errors = errors
 
-    def on_parse(self) -> Iterator[None]:
-        """Take the document out of the memory, or prepare it."""
-        self._prepared = self._documents(self.execution_context.query or "")
-        self.execution_context.graphql_document = self._prepared.document
-        yield
 
-    def on_validate(self) -> Iterator[None]:
-        """Hand on what validation found when the document was prepared; the empty list keeps it from running again."""
-        errors = list(self._prepared.errors) if self._prepared else []
-        if self._prepared and self._prepared.operations > 1 and not self._names_an_operation():
-            # Strawberry would run the first; the specification (GetOperation) asks which one was meant.
-            errors.append(refusal(Code.GRAPHQL_VALIDATION_FAILED, "Name the operation: the document has several."))
-        self.execution_context.pre_execution_errors = errors
-        yield
+def refused_answer(errors: Sequence[Exception], context: Context) -> Answer:
+    """Return the answer to a request that is not executed."""
+    located = [
+        error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error) for error in errors
+    ]
+    return Answer(None, _presented(located, context), is_executed=False)
 
-    def _names_an_operation(self) -> bool:
-        return self.execution_context._provided_operation_name is not None  # noqa: SLF001
 
-    async def on_execute(self) -> AsyncIterator[None]:
-        """Find out who calls."""
-        await self.execution_context.context.authenticate()
-        yield
+def _presented(errors: Sequence[GraphQLError], context: Context) -> list[dict[str, Any]]:
+    return [dict(presented(error, context.request_id).formatted) for error in errors]

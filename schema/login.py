@@ -93,6 +93,8 @@ class LoginMutation:
     async def login(self, info: Info, input: LoginInput) -> LoginResult:  # noqa: A002
         context = info.context
         by_cookie = input.delivery is TokenDelivery.COOKIE
+        if by_cookie:
+            context.cookies.require()
         started = await context.auth.login.log_in(
             input.email,
             input.password,
@@ -122,9 +124,12 @@ class LoginMutation:
         description="End the session that you call with, and make the browser forget its cookies.",
     )
     async def logout(self, info: Info) -> LogoutResult:
-        ended = await info.context.auth.sessions.end(info.context.outgoing)
-        info.context.become(info.context.nobody)
-        info.context.cookies.take_away()
+        context = info.context
+        if context.came_by_cookie:
+            context.cookies.require()
+        ended = await context.auth.sessions.end(context.outgoing)
+        context.become(context.nobody)
+        context.cookies.take_away()
         return LogoutResult(session_ended=ended)
 
 

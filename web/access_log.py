@@ -3,11 +3,11 @@
 import time
 
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth.ids import new_id
 from schema.errors import Code
+from web.client_address import ClientAddress
 from web.responses import refusal_response
 from web.state import name_request
 
@@ -19,8 +19,9 @@ _LONGEST_PATH = 500
 class AccessLog:
     """Names requests, logs them, and is the last to catch what nobody caught."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, addresses: ClientAddress) -> None:
         self._app = app
+        self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and log how it ended."""
@@ -28,15 +29,15 @@ class AccessLog:
             await self._app(scope, receive, send)
             return
         # Made here and never taken from the client: an id that strangers choose can forge the log.
-        request_id = new_id()
-        name_request(scope, request_id)
+        request_id, address = new_id(), self._addresses.of(scope)
+        name_request(scope, request_id, address)
         begun, status = time.perf_counter(), 0
 
         async def send_named(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
@@ -55,7 +56,7 @@ class AccessLog:
                 path=_shown(scope["path"]),
                 status=status,
                 milliseconds=round((time.perf_counter() - begun) * 1000, 2),
-                address=scope["client"][0] if scope.get("client") else None,
+                address=address,
             )
 
 

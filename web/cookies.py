@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from http.cookies import Morsel
 
-from starlette.datastructures import MutableHeaders
-
 from auth.clock import Clock
 from auth.renewal import Grant
 from auth.secret import Secret
+from schema.errors import CookiesNeedPost
 
 
 class CookieNames:
@@ -35,30 +34,34 @@ class CookieNames:
 
 
 class ResponseCookies:
-    """Writes the cookies onto one response; what resolvers know as `schema.context.SessionCookies`."""
+    """The cookies of one response; what resolvers know as `schema.context.SessionCookies`."""
 
-    def __init__(self, names: CookieNames, headers: MutableHeaders, clock: Clock) -> None:
+    def __init__(self, names: CookieNames, clock: Clock) -> None:
         self._names = names
-        self._headers = headers
         self._clock = clock
+        # By name: what this response said of a cookie before, such as a renewal on the way in, is no longer so.
+        self._set: dict[str, str] = {}
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers that set them."""
+        return [(b"set-cookie", value.encode()) for value in self._set.values()]
+
+    def require(self) -> None:
+        """Return: there is a response that sets cookies."""
 
     def give(self, grant: Grant, secret: Secret | None = None) -> None:
         """Set the access token, for as long as it holds, and the secret of a session that has just begun."""
-        self._set(self._names.access, grant.access_token.reveal(), grant.access_expires_at)
+        self._write(self._names.access, grant.access_token.reveal(), grant.access_expires_at)
         if secret is not None:
-            self._set(self._names.session, secret.reveal(), grant.session_expires_at)
+            self._write(self._names.session, secret.reveal(), grant.session_expires_at)
 
     def take_away(self) -> None:
         """Make the browser forget both."""
         for name in (self._names.access, self._names.session):
-            self._set(name, "", datetime.fromtimestamp(0, UTC))
+            self._write(name, "", datetime.fromtimestamp(0, UTC))
 
-    def _set(self, name: str, value: str, expires_at: datetime) -> None:
-        # Whatever this response said of the cookie before, such as a renewal on the way in, is no longer so.
-        others = [header for header in self._headers.getlist("set-cookie") if header.partition("=")[0] != name]
-        del self._headers["set-cookie"]
-        for header in others:
-            self._headers.append("set-cookie", header)
+    def _write(self, name: str, value: str, expires_at: datetime) -> None:
         cookie: Morsel[str] = Morsel()
         cookie.set(name, value, value)
         cookie["path"] = "/"
@@ -67,4 +70,24 @@ class ResponseCookies:
         cookie["samesite"] = "Lax"
         if self._names.secure:
             cookie["secure"] = True
-        self._headers.append("set-cookie", cookie.OutputString())
+        self._set[name] = cookie.OutputString()
+
+
+class NoCookies:
+    """Stands where no response can set a cookie: on a socket, and on a stream that has begun.
+
+    A browser's access token that is renewed there is renewed again by its next request: nothing is lost. What would be
+    lost is asked for by `require`, before anything is done.
+    """
+
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def require(self) -> None:
+        """Raise `CookiesNeedPost`."""
+        raise CookiesNeedPost
+
+    def give(self, grant: Grant, secret: Secret | None = None) -> None:
+        """Let a renewal be."""
+
+    def take_away(self) -> None:
+        """Leave the browser's cookies as they are; what they named has ended."""

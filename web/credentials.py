@@ -2,26 +2,23 @@
 
 from dataclasses import replace
 
-from starlette.requests import HTTPConnection
-
 from auth.gate import Credential
-from auth.origin import Origin
 from auth.refusals import Reason
 from auth.secret import Secret
 from web.cookies import CookieNames
-from web.state import request_id_of
+from web.request_headers import RequestHeaders
 
 # More sessions than these one browser never has; whoever shows more wants work done.
 _MOST_SHOWN = 4
 
 
-def read_credential(connection: HTTPConnection, cookies: CookieNames) -> Credential:
+def read_credential(headers: RequestHeaders, cookies: CookieNames) -> Credential:
     """Return what was presented. Where there are both a header and cookies, the header counts."""
-    accesses, sessions = cookies.read(connection.headers.getlist("cookie"))
+    accesses, sessions = cookies.read(headers.all(b"cookie"))
     shown = tuple(secret for secret in sessions[:_MOST_SHOWN] if secret)
-    authorization = connection.headers.getlist("authorization")
+    authorization = headers.all(b"authorization")
     if authorization:
-        return replace(_read_bearer(authorization), shown_secrets=shown)
+        return replace(read_bearer(authorization), shown_secrets=shown)
     if len(accesses) > 1 or len(sessions) > 1:
         # A sibling domain can plant a cookie beside ours, and which of the two counts is a guess.
         return Credential(fault=Reason.COOKIE_REPEATED, shown_secrets=shown)
@@ -29,17 +26,9 @@ def read_credential(connection: HTTPConnection, cookies: CookieNames) -> Credent
     return Credential(access, session, shown_secrets=shown, by_cookie=True)
 
 
-def read_origin(connection: HTTPConnection) -> Origin:
-    """Return what is known of where the request comes from."""
-    return Origin(
-        address=connection.client.host if connection.client else None,
-        user_agent=connection.headers.get("user-agent"),
-        request_id=request_id_of(connection.scope),
-    )
-
-
-def _read_bearer(headers: list[str]) -> Credential:
-    # RFC 6750 §2.1. Two headers are as good as none: a proxy may have looked at the other one.
+def read_bearer(headers: list[str]) -> Credential:
+    """Return what an Authorization header presents (RFC 6750 §2.1)."""
+    # Two headers are as good as none: a proxy may have looked at the other one.
     scheme, _, token = headers[0].partition(" ")
     if len(headers) > 1 or scheme.lower() != "bearer" or not token.strip():
         return Credential(fault=Reason.CREDENTIAL_MALFORMED)

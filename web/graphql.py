@@ -1,116 +1,190 @@
-"""The GraphQL view: Strawberry's, with our context getter, our reading of requests, and our own GraphiQL."""
+"""`/graphql` over HTTP, to the letter: a request is read, run through the one seam, and its answer written.
 
-from collections.abc import Mapping
+There is one path, and it is thin: no view, request or response objects stand between the server and the schema
+(docs/decisions/0016-one-thin-path.md). `web.websocket` and `web.event_stream` go through the same gate and seam.
+"""
+
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
-from cross_web import HTTPException, StarletteRequestAdapter
-from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket
-from strawberry.asgi import GraphQL
-from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
-from strawberry.types import ExecutionResult
 
-from schema.context import Context
 from schema.errors import Code
-from schema.execution import Schema
-from web.cookies import CookieNames, ResponseCookies
-from web.credentials import read_credential, read_origin
-from web.request_body import RequestRefused, read_graphql_request
-from web.responses import refusal_response
-from web.state import request_id_of, runtime_of
+from schema.execution import Answer, Schema
+from schema.requests import GraphQLRequest
+from web.accept import GRAPHQL_RESPONSE, JSON, read_accept
+from web.context_getter import ContextGetter
+from web.cookies import NoCookies, ResponseCookies
+from web.cross_site import CrossSite
+from web.event_stream import send_event_stream
+from web.json_gate import read_graphql_request, read_json
+from web.refused import RequestRefused
+from web.request_body import media_type_of, read_body
+from web.request_headers import RequestHeaders
+from web.responses import send_refusal
+from web.state import runtime_of
+
+# What no page can have a browser add to a request unasked: so a preflight went before it (ASVS 3.5.2).
+_PREFLIGHTED = (b"apollo-require-preflight", b"graphql-require-preflight", b"x-apollo-operation-name")
+_MOST_PARAMETERS = 10
+
+_NO_STORE = (b"cache-control", b"no-store")
+_CONTENT_TYPE = {
+    media_type: (b"content-type", f"{media_type}; charset=utf-8".encode()) for media_type in (GRAPHQL_RESPONSE, JSON)
+}
+
+# Refusals that are for every program on the way to see, whatever it knows of GraphQL.
+_STATUS_OF = {"RATE_LIMITED": 429, "UNAVAILABLE": 503}
+# Not an error of the request: it says "send me the text too" (Apollo's protocol for persisted queries).
+_NO_ERROR = frozenset({"PERSISTED_QUERY_NOT_FOUND"})
 
 
-class _Adapter(StarletteRequestAdapter):
-    """Strawberry's adapter, with the request that it adapts."""
-
-    def __init__(self, request: Request) -> None:
-        super().__init__(request)
-        self.request = request
-
-
-class GraphQLView(GraphQL[Context, None]):
+class GraphQLEndpoint:
     """`POST /graphql` for clients, `GET /graphql` for browsers: there it is GraphiQL."""
 
-    allow_queries_via_get = False
-    request_adapter_class = _Adapter
-
-    def __init__(self, schema: Schema, cookies: CookieNames, graphiql_page: Path) -> None:
-        # No subscription exists yet, and of the transports for them none is left on by default.
-        super().__init__(schema, multipart_uploads_enabled=False, subscription_protocols=())
-        self._cookies = cookies
+    def __init__(
+        self,
+        schema: Schema,
+        getter: ContextGetter,
+        cross_site: CrossSite,
+        *,
+        graphiql_page: Path,
+        get_queries: bool,
+        body_seconds: float,
+    ) -> None:
+        self._schema = schema
+        self._getter = getter
+        self._cross_site = cross_site
         self._graphiql_page = graphiql_page
+        self._get_queries = get_queries
+        self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; a refusal has a code, whatever it refuses."""
-        request = Request(scope, receive)
+        headers = RequestHeaders(scope["headers"])
         try:
-            response = await self._respond(request)
+            await self._respond(scope, headers, receive, send)
         except RequestRefused as refused:
-            response = refusal_response(
-                refused.status, refused.code, str(refused), request_id_of(scope), refused.headers
-            )
-        except HTTPException as refused:
-            # Strawberry's own, for a document without an operation to run, or with several and no name.
-            response = refusal_response(refused.status_code, Code.BAD_REQUEST, refused.reason, request_id_of(scope))
-        await response(scope, receive, send)
+            await send_refusal(send, scope, refused, self._cross_site.headers_for(headers))
 
-    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        """Make the context of one operation: what was presented, not yet what it is worth.
+    async def _respond(self, scope: Scope, headers: RequestHeaders, receive: Receive, send: Send) -> None:
+        match scope["method"]:
+            case "POST":
+                self._cross_site.require_allowed(headers)
+                request = await self._posted(headers, receive)
+                await self._answer(request, scope, headers, receive, send)
+            case "GET" if "text/html" in (headers.joined(b"accept") or ""):
+                await self._send_graphiql(send)
+            case "GET" if self._get_queries and scope["query_string"]:
+                self._cross_site.require_allowed(headers)
+                if not any(name in headers for name in _PREFLIGHTED):
+                    message = f"A query by GET comes with one of the headers {_named(_PREFLIGHTED)}."
+                    raise RequestRefused(403, message, Code.CSRF_REFUSED)
+                request = _queried(scope["query_string"])
+                await self._answer(request, scope, headers, receive, send, queries_only=True)
+            case "OPTIONS" if (preflight := self._cross_site.answer_preflight(headers)) is not None:
+                await send({"type": "http.response.start", "status": 204, "headers": preflight})
+                await send({"type": "http.response.body", "body": b""})
+            case _:
+                raise RequestRefused(405, "Operations are sent by POST.", allow="GET, POST")
 
-        Nothing here can fail: Strawberry calls it before it looks at the request, and an exception would be a bare 500.
-        """
-        runtime = runtime_of(request.scope)
-        headers = response.headers if isinstance(response, Response) else MutableHeaders()
-        return Context(
-            auth=runtime.auth,
-            credential=read_credential(request, self._cookies),
-            origin=read_origin(request),
-            cookies=ResponseCookies(self._cookies, headers, runtime.auth.clock),
-            request_id=request_id_of(request.scope),
-            services=runtime.services,
+    async def _posted(self, headers: RequestHeaders, receive: Receive) -> GraphQLRequest:
+        if media_type_of(headers) != JSON:
+            # A form or plain text would let any page of the web post here with our cookies and no preflight.
+            raise RequestRefused(415, "The body is sent as application/json, in UTF-8.", accept_post=JSON)
+        return _with_document(
+            read_graphql_request(read_json(await read_body(receive, headers, seconds=self._body_seconds)))
         )
 
-    async def parse_http_body(self, request: Any) -> GraphQLRequestData:
-        """Read a request through the one door there is for them."""
-        return await read_graphql_request(request.request)
+    async def _answer(
+        self,
+        request: GraphQLRequest,
+        scope: Scope,
+        headers: RequestHeaders,
+        receive: Receive,
+        send: Send,
+        *,
+        queries_only: bool = False,
+    ) -> None:
+        accepted = read_accept(headers.joined(b"accept"))
+        if accepted.single is None and not accepted.takes_stream:
+            raise RequestRefused(406, f"Answers are {GRAPHQL_RESPONSE}, {JSON} or text/event-stream.")
+        # An event stream has sent its headers before the first resolver runs.
+        cookies = (
+            ResponseCookies(self._getter.cookies, runtime_of(scope).auth.clock) if accepted.single else NoCookies()
+        )
+        context = self._getter(scope, headers, cookies)
+        answer: Answer | AsyncGenerator[Answer]
+        if accepted.takes_stream:
+            answer = await self._schema.follow(request, context)
+        else:
+            answer = await self._schema.answer(request, context, queries_only=queries_only)
+        more = [_NO_STORE, *self._cross_site.headers_for(headers), *cookies.headers]
+        if accepted.single is None or not isinstance(answer, Answer):
+            await send_event_stream(answer, receive, send, more)
+            return
+        await _send_answer(answer, accepted.single, more, send)
 
-    def encode_json(self, data: object) -> bytes:
-        """Encode an answer."""
-        return orjson.dumps(data)
-
-    async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
-        """Shape a result; an error of the request as a whole comes without `data` (GraphQL §7.1.1)."""
-        response = await super().process_result(request, result)
-        if result.data is None and result.errors and all(error.path is None for error in result.errors):
-            response.pop("data", None)
-        return response
-
-    def create_response(
-        self, response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse], sub_response: Response
-    ) -> Response:
-        """Return an answer that no cache keeps: it is for this caller alone, and may carry a token."""
-        response = super().create_response(response_data, sub_response)
-        response.headers["cache-control"] = "no-store"
-        return response
-
-    async def _respond(self, request: Request) -> Response:
-        if request.method == "GET":
-            return self._graphiql(request.headers)
-        if request.method != "POST":
-            raise RequestRefused(405, "Operations are sent by POST.", allow="GET, POST")
-        return await self.run(request)
-
-    def _graphiql(self, headers: Mapping[str, str]) -> Response:
-        if "text/html" not in headers.get("accept", ""):
-            raise RequestRefused(405, "Operations are sent by POST.", allow="GET, POST")
+    async def _send_graphiql(self, send: Send) -> None:
         try:
             page = self._graphiql_page.read_bytes()
         except OSError as error:
             message = "GraphiQL has not been built: run `make front-end`. The API itself works."
             raise RequestRefused(503, message, Code.UNAVAILABLE) from error
-        return HTMLResponse(page, headers={"cache-control": "no-cache"})
+        headers = [
+            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-length", str(len(page)).encode()),
+            (b"cache-control", b"no-cache"),
+            (b"vary", b"Accept"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": page})
+
+
+async def _send_answer(answer: Answer, media_type: str, more: list[tuple[bytes, bytes]], send: Send) -> None:
+    body = orjson.dumps(answer.as_response())
+    headers = [_CONTENT_TYPE[media_type], (b"content-length", str(len(body)).encode()), *more]
+    await send({"type": "http.response.start", "status": _status(answer, media_type), "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _status(answer: Answer, media_type: str) -> int:
+    """Return the status of an answer (GraphQL over HTTP §6.4).
+
+    Who takes `application/json` may take a status other than 200 for a sign that no GraphQL server was reached.
+    """
+    if answer.is_executed or answer.code in _NO_ERROR:
+        return 200
+    if answer.code in _STATUS_OF:
+        return _STATUS_OF[answer.code]
+    return 400 if media_type == GRAPHQL_RESPONSE else 200
+
+
+def _with_document(request: GraphQLRequest) -> GraphQLRequest:
+    if not request.query and request.document_id is None and not (request.extensions or {}).get("persistedQuery"):
+        raise RequestRefused(400, "There is no document: `query` has none.")
+    return request
+
+
+def _queried(query_string: bytes) -> GraphQLRequest:
+    """Read a query by GET (GraphQL over HTTP §5.3)."""
+    try:
+        pairs = parse_qsl(
+            query_string.decode("ascii"), errors="strict", max_num_fields=_MOST_PARAMETERS, strict_parsing=True
+        )
+    except ValueError as error:
+        raise RequestRefused(400, "The query string cannot be read.") from error
+    members: dict[str, Any] = dict(pairs)
+    if len(members) != len(pairs):
+        raise RequestRefused(400, "A parameter stands twice in the query string.")
+    for name in ("variables", "extensions"):
+        if name in members:
+            members[name] = read_json(members[name])
+    return _with_document(read_graphql_request(members))
+
+
+def _named(headers: tuple[bytes, ...]) -> str:
+    return ", ".join(name.decode() for name in headers)

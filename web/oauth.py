@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from auth import Auth
@@ -19,14 +19,17 @@ from auth.secret import Secret
 from auth.service_login import Service
 from auth.tokens import FIRST_PARTY_CLIENT
 from store import StoreUnavailable
-from web.credentials import read_origin
-from web.request_body import media_type_of
+from web.context_getter import read_origin
+from web.refused import RequestRefused
+from web.request_body import media_type_of, read_body
+from web.request_headers import RequestHeaders
 from web.responses import json_response
 from web.state import runtime_of
 
 _CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 _LARGEST_BODY = 32 * 1024
+_BODY_SECONDS = 10
 _MOST_PARAMETERS = 20
 
 Parameters = Mapping[str, str]
@@ -38,8 +41,10 @@ def _endpoint(answer: Callable[[Auth, Request, Parameters, Origin], Awaitable[Re
 
     async def endpoint(request: Request) -> Response:
         try:
+            headers = RequestHeaders(request.scope["headers"])
+            parameters = await _parameters(request, headers)
             return await answer(
-                runtime_of(request.scope).auth, request, await _parameters(request), read_origin(request)
+                runtime_of(request.scope).auth, request, parameters, read_origin(request.scope, headers)
             )
         except OAuthRefused as refused:
             return _error(refused.fault, asked_by_header="authorization" in request.headers)
@@ -134,19 +139,13 @@ def _basic(header: str) -> tuple[str, Secret]:
     return unquote_plus(client_id), Secret(unquote_plus(secret))
 
 
-async def _parameters(request: Request) -> Parameters:
-    if media_type_of(request) != "application/x-www-form-urlencoded":
+async def _parameters(request: Request, headers: RequestHeaders) -> Parameters:
+    if media_type_of(headers) != "application/x-www-form-urlencoded":
         raise OAuthRefused(OAuthFault.INVALID_REQUEST)
-    body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _LARGEST_BODY:
-                raise OAuthRefused(OAuthFault.INVALID_REQUEST)
-        pairs = parse_qsl(
-            bytes(body).decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS
-        )
-    except (ClientDisconnect, ValueError) as error:
+        body = await read_body(request.receive, headers, seconds=_BODY_SECONDS, largest=_LARGEST_BODY)
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
+    except (RequestRefused, ValueError) as error:
         raise OAuthRefused(OAuthFault.INVALID_REQUEST) from error
     if len(dict(pairs)) != len(pairs):
         raise OAuthRefused(OAuthFault.INVALID_REQUEST)

@@ -1,12 +1,15 @@
 """The one shape of a refusal outside GraphQL's own errors: the same shape."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 from starlette.responses import Response
+from starlette.types import Scope, Send
 
 from schema.errors import Code
+from web.refused import RequestRefused
+from web.state import request_id_of
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -23,5 +26,24 @@ def refusal_response(
     status: int, code: Code, message: str, request_id: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return a refusal as a GraphQL client expects it."""
-    error = {"message": message, "extensions": {"code": code.name, "requestId": request_id}}
-    return json_response({"errors": [error]}, status, headers)
+    return json_response(_refusal(code, message, request_id), status, headers)
+
+
+async def send_refusal(
+    send: Send, scope: Scope, refused: RequestRefused, more: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    """Send a refusal, without a response object."""
+    body = orjson.dumps(_refusal(refused.code, str(refused), request_id_of(scope)))
+    headers = [
+        (b"content-type", b"application/json; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        *((name.encode(), value.encode()) for name, value in refused.headers.items()),
+        *more,
+    ]
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _refusal(code: Code, message: str, request_id: str) -> dict[str, Any]:
+    return {"errors": [{"message": message, "extensions": {"code": code.name, "requestId": request_id}}]}

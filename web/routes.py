@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,11 @@ from schema.errors import Code
 from schema.execution import Schema
 from web import oauth
 from web.access_log import AccessLog
+from web.client_address import ClientAddress, Network
+from web.context_getter import ContextGetter
 from web.cookies import CookieNames
-from web.graphql import GraphQLView
+from web.cross_site import CrossSite
+from web.graphql import GraphQLEndpoint
 from web.health import healthz, readyz
 from web.responses import refusal_response
 from web.security_headers import SecurityHeaders
@@ -31,10 +36,34 @@ STATIC = Path(__file__).parent / "static"
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[dict[str, Any]]]
 
 
-def build_app(schema: Schema, *, https: bool, lifespan: Lifespan) -> Starlette:
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What the operator decides about the HTTP edge."""
+
+    public_url: str
+    allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
+    get_queries: bool = False
+    body_timeout: timedelta = timedelta(seconds=10)
+
+    @property
+    def https(self) -> bool:
+        """Whether people reach it over https."""
+        return self.public_url.startswith("https:")
+
+
+def build_app(schema: Schema, edge: Edge, *, lifespan: Lifespan) -> Starlette:
     """Return the ASGI application; `lifespan` opens what requests need and gives it as state."""
+    endpoint = GraphQLEndpoint(
+        schema,
+        ContextGetter(CookieNames(secure=edge.https)),
+        CrossSite(edge.public_url, edge.allowed_origins),
+        graphiql_page=STATIC / "graphiql.html",
+        get_queries=edge.get_queries,
+        body_seconds=edge.body_timeout.total_seconds(),
+    )
     routes: list[BaseRoute] = [
-        Route("/graphql", GraphQLView(schema, CookieNames(secure=https), STATIC / "graphiql.html")),
+        Route("/graphql", endpoint),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route(JWKS_PATH, jwks),
@@ -48,7 +77,10 @@ def build_app(schema: Schema, *, https: bool, lifespan: Lifespan) -> Starlette:
         routes.append(Mount("/static", _HashedFiles(directory=STATIC)))
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(AccessLog), Middleware(SecurityHeaders, https=https)],
+        middleware=[
+            Middleware(AccessLog, addresses=ClientAddress(edge.trusted_proxies)),
+            Middleware(SecurityHeaders, https=edge.https),
+        ],
         exception_handlers={404: _not_found, 405: _not_allowed},
         lifespan=lifespan,
     )

@@ -1,6 +1,7 @@
 """Headers that every response carries, so that a page of ours can do no more than it has to."""
 
-from starlette.datastructures import Headers
+from collections.abc import Iterable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # For pages: scripts, workers and connections from our own origin and nowhere else. Styles may be inline, because
@@ -12,7 +13,7 @@ _PAGE_POLICY = (
 )
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
-_DATA = ("application/json", "application/jwk-set+json")
+_DATA = (b"application/json", b"application/graphql-response+json", b"application/jwk-set+json", b"text/event-stream")
 
 _ALWAYS = {
     "x-content-type-options": "nosniff",
@@ -42,11 +43,15 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                is_data = Headers(raw=message["headers"]).get("content-type", "").startswith(_DATA)
-                message["headers"] = [*message["headers"], *(self._for_data if is_data else self._for_pages)]
+                headers = message["headers"]
+                message["headers"] = [*headers, *(self._for_data if _is_data(headers) else self._for_pages)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def _is_data(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"content-type" and value.startswith(_DATA) for name, value in headers)
 
 
 def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:

@@ -9,6 +9,7 @@ from starlette.types import Scope
 from auth import Auth
 
 _REQUEST_ID = "watchword.request_id"
+_ADDRESS = "watchword.address"
 RUNTIME = "watchword.runtime"
 
 
@@ -31,6 +32,13 @@ def request_id_of(scope: Scope) -> str:
     return str(scope.get(_REQUEST_ID, ""))
 
 
-def name_request(scope: Scope, request_id: str) -> None:
-    """Give a request its id."""
+def address_of(scope: Scope) -> str | None:
+    """Return the address that the request comes from, proxies looked through."""
+    address: str | None = scope.get(_ADDRESS)
+    return address
+
+
+def name_request(scope: Scope, request_id: str, address: str | None) -> None:
+    """Give a request its id, and say where it comes from."""
     scope[_REQUEST_ID] = request_id
+    scope[_ADDRESS] = address

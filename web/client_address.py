@@ -1,0 +1,61 @@
+"""Where a request comes from: the other end of the connection or, behind a proxy that is trusted, who it says it was.
+
+`X-Forwarded-For` is what anybody may write. It is read from its end, for as long as what stands there is a proxy of
+ours: the first address that is none was seen by one that is (ASVS 4.1.3).
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from starlette.types import Scope
+
+from web.request_headers import RequestHeaders
+
+Network = IPv4Network | IPv6Network
+
+_MOST_HOPS = 20
+
+
+class ClientAddress:
+    """Says from which address a request comes."""
+
+    def __init__(self, trusted_proxies: Iterable[Network] = ()) -> None:
+        self._trusted = tuple(trusted_proxies)
+
+    def of(self, scope: Scope) -> str | None:
+        """Return the address, None if it is not known."""
+        client = scope.get("client")
+        peer = client[0] if client else None
+        if not self._trusted or peer is None or not self._is_proxy(peer):
+            return peer
+        forwarded = RequestHeaders(scope["headers"]).joined(b"x-forwarded-for") or ""
+        address: str | None = peer
+        for hop in reversed(forwarded.split(",")[-_MOST_HOPS:]):
+            named = _address_in(hop.strip())
+            if named is None:
+                return address
+            address = named
+            if not self._is_proxy(named):
+                break
+        return address
+
+    def _is_proxy(self, address: str) -> bool:
+        try:
+            read = ip_address(address)
+        except ValueError:
+            return False
+        return any(read in network for network in self._trusted)
+
+
+def _address_in(text: str) -> str | None:
+    """Return an address as proxies write it: alone, or with a port."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        read = ip_address(text)
+    except ValueError:
+        return None
+    mapped = getattr(read, "ipv4_mapped", None)
+    return str(mapped or read)

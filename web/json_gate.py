@@ -1,0 +1,95 @@
+"""The one door for JSON, whichever transport brought it: what comes through is a GraphQL request, or is refused.
+
+Parsers disagree about what is not quite JSON, and a proxy in front may have read it otherwise: so of two members of one
+name neither counts, and a number that loses digits is no number (RFC 8259 §4, §6; ASVS 4.2.1).
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from schema.requests import GraphQLRequest
+from web.refused import RequestRefused
+
+DEEPEST = 64
+_MOST_DIGITS = 40
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[\]{}]")
+
+# Where there are no more brackets than this, nothing is nested deeper than it: most bodies are not measured at all.
+_FEW_BRACKETS = DEEPEST
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise RequestRefused(400, "A member stands twice in one object of the body.")
+    return members
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise RequestRefused(400, f"A number has at most {_MOST_DIGITS} digits.")
+    return int(digits)
+
+
+def _number(digits: str) -> float:
+    number = float(digits) if len(digits) <= _MOST_DIGITS else math.inf
+    if math.isinf(number):
+        raise RequestRefused(400, "A number is too long, or too large.")
+    return number
+
+
+def _constant(_name: str) -> None:
+    raise RequestRefused(400, "The body is not JSON in UTF-8.")
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_members, parse_int=_integer, parse_float=_number, parse_constant=_constant
+)
+
+
+def read_json(text: bytes | str) -> Any:
+    """Decode JSON in UTF-8. Raises `RequestRefused`."""
+    raw = text.encode() if isinstance(text, str) else text
+    try:
+        if raw.count(b"[") + raw.count(b"{") > _FEW_BRACKETS:
+            _require_shallow(raw)
+        if b"\\u" in raw:
+            orjson.loads(raw)  # it alone refuses half of a surrogate pair, which no answer could repeat
+        return _decoder.decode(raw.decode())
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise RequestRefused(400, "The body is not JSON in UTF-8.") from error
+
+
+def read_graphql_request(members: Any) -> GraphQLRequest:
+    """Read the members of a decoded body. Raises `RequestRefused`."""
+    if not isinstance(members, dict):
+        raise RequestRefused(400, "The body is a JSON object; batches are not taken.")
+    return GraphQLRequest(
+        query=_member(members, "query", str, "a string"),
+        variables=_member(members, "variables", dict, "an object"),
+        operation_name=_member(members, "operationName", str, "a string"),
+        extensions=_member(members, "extensions", dict, "an object"),
+        document_id=_member(members, "documentId", str, "a string"),
+    )
+
+
+def _member(members: Mapping[str, Any], name: str, kind: type, words: str) -> Any:
+    value = members.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise RequestRefused(400, f"`{name}` is {words}, or left out.")
+    return value
+
+
+def _require_shallow(raw: bytes) -> None:
+    depth = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", raw)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > DEEPEST:
+            raise RequestRefused(400, f"The body is nested at most {DEEPEST} deep.")
