@@ -68,7 +68,8 @@ class GraphQLEndpoint:
         try:
             await self._respond(scope, headers, receive, send)
         except RequestRefused as refused:
-            await send_refusal(send, scope, refused, self._cross_site.headers_for(headers))
+            media_type = read_accept(headers.joined(b"accept")).single or JSON
+            await send_refusal(send, scope, refused, media_type, self._cross_site.headers_for(headers))
 
     async def _respond(self, scope: Scope, headers: RequestHeaders, receive: Receive, send: Send) -> None:
         match scope["method"]:

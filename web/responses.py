@@ -30,12 +30,16 @@ def refusal_response(
 
 
 async def send_refusal(
-    send: Send, scope: Scope, refused: RequestRefused, more: Iterable[tuple[bytes, bytes]] = ()
+    send: Send,
+    scope: Scope,
+    refused: RequestRefused,
+    media_type: str,
+    more: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
-    """Send a refusal, without a response object."""
+    """Send a refusal of a GraphQL request, in the media type of which its client reads errors."""
     body = orjson.dumps(_refusal(refused.code, str(refused), request_id_of(scope)))
     headers = [
-        (b"content-type", b"application/json; charset=utf-8"),
+        (b"content-type", f"{media_type}; charset=utf-8".encode()),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
         *((name.encode(), value.encode()) for name, value in refused.headers.items()),
