@@ -76,10 +76,8 @@ class Schema(strawberry.Schema):
                 raise refusal(Code.BAD_REQUEST, MUTATION_BY_GET)
             if operation.kind == "subscription":
                 raise refusal(Code.BAD_REQUEST, "A subscription is followed over WebSocket or as text/event-stream.")
-        except Refused as refused:
-            return refused_answer(refused.errors, context)
-        except GraphQLError as error:
-            return refused_answer([error], context)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is presented like any other error
+            return refused_answer(error, context)
         return await self._executed(prepared, request, context)
 
     async def follow(self, request: GraphQLRequest, context: Context) -> Answer | AsyncGenerator[Answer]:
@@ -90,15 +88,13 @@ class Schema(strawberry.Schema):
         """
         try:
             prepared, operation = await self._admitted(request, context)
-        except Refused as refused:
-            return refused_answer(refused.errors, context)
-        except GraphQLError as error:
-            return refused_answer([error], context)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is presented like any other error
+            return refused_answer(error, context)
         if operation.kind != "subscription":
             return await self._executed(prepared, request, context)
         executor = self._executor(prepared, request, context)
         if isinstance(executor, list):
-            return refused_answer(executor, context)
+            return refused_answer(Refused(executor), context)
         source = create_source_event_stream(executor)
         source = await source if isawaitable(source) else source
         if isinstance(source, ExecutionResult):
@@ -122,7 +118,7 @@ class Schema(strawberry.Schema):
         except StopAsyncIteration:
             return
         except Exception as error:  # noqa: BLE001 - whatever a source raises is presented like any other error
-            yield refused_answer([error], context)
+            yield refused_answer(error, context)
         finally:
             if upcoming is not None and not upcoming.done():
                 upcoming.cancel()
@@ -146,7 +142,7 @@ class Schema(strawberry.Schema):
                 await asyncio.sleep(_LOOK_EVERY.total_seconds())
 
     async def _admitted(self, request: GraphQLRequest, context: Context) -> tuple[Prepared, Operation]:
-        """Return what is to be run. Raises `Refused` and `GraphQLError`."""
+        """Return what is to be run. Raises `Refused`, and what the gate raises."""
         prepared = self._documents.take(request)
         if prepared.errors:
             raise Refused(prepared.errors)
@@ -170,7 +166,7 @@ class Schema(strawberry.Schema):
     async def _executed(self, prepared: Prepared, request: GraphQLRequest, context: Context) -> Answer:
         executor = self._executor(prepared, request, context)
         if isinstance(executor, list):
-            return refused_answer(executor, context)
+            return refused_answer(Refused(executor), context)
         result = execute_root_selection_set(executor)
         if isawaitable(result):
             result = await result
@@ -186,19 +182,23 @@ class Schema(strawberry.Schema):
 
 
 class Refused(Exception):
-    """A document that is not run, with all that is against it."""
+    """An operation that is not run, with all that is against it."""
 
     def __init__(self, errors: Sequence[GraphQLError]) -> None:
-        super().__init__("the document is refused")
+        super().__init__("the operation is refused")
         self.errors = errors
 
 
-def refused_answer(errors: Sequence[Exception], context: Context) -> Answer:
+def refused_answer(error: Exception, context: Context) -> Answer:
     """Return the answer to a request that is not executed."""
-    located = [
-        error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error) for error in errors
-    ]
-    return Answer(None, _presented(located, context), is_executed=False)
+    match error:
+        case Refused():
+            errors = error.errors
+        case GraphQLError():
+            errors = [error]
+        case _:
+            errors = [GraphQLError(str(error), original_error=error)]
+    return Answer(None, _presented(errors, context), is_executed=False)
 
 
 def _presented(errors: Sequence[GraphQLError], context: Context) -> list[dict[str, Any]]:
