@@ -62,4 +62,6 @@ class AccessLog:
 
 def _shown(path: str) -> str:
     """Return a path as a terminal may show it: a stranger wrote it, and terminals obey control characters."""
+    if path.isprintable() and len(path) <= _LONGEST_PATH:
+        return path
     return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in path[:_LONGEST_PATH])
