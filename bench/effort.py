@@ -14,5 +14,5 @@ class Effort:
     late: int  # and before it is read the last time
 
 
-THOROUGH = Effort(rounds=5, seconds=2.0, storm=8.0, early=20_000, late=200_000)
+THOROUGH = Effort(rounds=10, seconds=1.0, storm=8.0, early=20_000, late=200_000)
 QUICK = Effort(rounds=1, seconds=0.4, storm=1.0, early=300, late=900)

@@ -48,5 +48,6 @@ def written(memory: Memory) -> str:
     rows = [(f"{number(requests)} requests", number(kib)) for requests, kib in memory.resident.items()]
     parts = [f"### {TITLE}", table(("Watchword, after", "VmRSS KiB"), rows)]
     if memory.growth is not None:
-        parts.append(target(f"grown by at most {_GROWTH:.0%} ({memory.growth:+.1%})", is_met=memory.growth <= _GROWTH))
+        what = f"it grows by {_GROWTH:.0%} at most"
+        parts.append(target(what, f"{memory.growth:+.1%}", memory.growth <= _GROWTH))
     return "\n\n".join(parts)

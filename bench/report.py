@@ -11,21 +11,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def number(value: float | None, places: int = 0) -> str:
-    """Return a figure with thousands set apart."""
-    return NOT_KNOWN if value is None else f"{value:,.{places}f}"
+def number(value: float | None) -> str:
+    """Return a figure with three digits or more, or a count as it is."""
+    if value is None:
+        return NOT_KNOWN
+    places = 0 if isinstance(value, int) or value >= 100 else 1 if value >= 10 else 2  # noqa: PLR2004 - digits
+    return f"{value:,.{places}f}"
 
 
-def milliseconds(seconds: float) -> str:
-    """Return a time in milliseconds."""
-    return f"{seconds * 1000:,.2f}"
-
-
-def times(ours: float | None, theirs: float | None) -> str:
-    """Return how many times as much ours is."""
-    return NOT_KNOWN if ours is None or theirs is None else f"{ours / theirs:.2f}"
-
-
-def target(what: str, is_met: bool) -> str:
-    """Return a target and whether it is met."""
-    return f"Target: {what}: **{'yes' if is_met else 'no'}**"
+def target(what: str, found: str, is_met: bool) -> str:
+    """Return a target, what was found, and whether that meets it."""
+    return f"Target: {what}. Found: {found}, **{'yes' if is_met else 'no'}**."
