@@ -1,11 +1,12 @@
 // Apollo Client: tokens in a header, a refresh and a second try after UNAUTHENTICATED, and persisted queries.
 
+import { LOG_IN, LOG_OUT, OTHER, VIEWER, given, refusals, say, url, watch, withTokens } from './given.mjs';
+
 import { ApolloClient, ApolloLink, CombinedGraphQLErrors, HttpLink, InMemoryCache, gql } from '@apollo/client';
 import { SetContextLink } from '@apollo/client/link/context';
 import { ErrorLink } from '@apollo/client/link/error';
 import { PersistedQueryLink } from '@apollo/client/link/persisted-queries';
 import { from, switchMap } from 'rxjs';
-import { LOG_IN, LOG_OUT, OTHER, VIEWER, given, refusals, say, url, watched, withTokens } from './given.mjs';
 import { Session, isUnauthenticated } from './session.mjs';
 
 const session = new Session(url);
@@ -24,14 +25,17 @@ async function sha256(text) {
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-const wire = [];
-const http = new HttpLink({ uri: url, fetch: watched(wire) });
-
 const client = new ApolloClient({
-  link: ApolloLink.from([refreshAndRetry, withAccessToken, new PersistedQueryLink({ sha256 }), http]),
+  link: ApolloLink.from([
+    refreshAndRetry,
+    withAccessToken,
+    new PersistedQueryLink({ sha256 }),
+    new HttpLink({ uri: url }),
+  ]),
   cache: new InMemoryCache(),
 });
 
+const wire = watch();
 const viewer = async () => {
   const { data } = await client.query({ query: gql(VIEWER), fetchPolicy: 'network-only' });
   return data.viewer.user.email;

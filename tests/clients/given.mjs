@@ -20,15 +20,17 @@ export const withCookies = { input: given.account };
 /** What a program branches on, of each error. */
 export const refusals = (errors) => errors.map(({ extensions }) => [extensions.code, extensions.reason]);
 
-/** A fetch that notes what went over the wire: of a request what it says about itself, of its answer the errors. */
-export function watched(wire, fetched = fetch) {
-  return async (address, init) => {
-    const response = await fetched(address, init);
+/** Note what goes over the wire from now on: of a request what it says about itself, of its answer the errors. */
+export function watch() {
+  const wire = [];
+  const unwatched = fetch;
+  globalThis.fetch = async (address, init) => {
+    const response = await unwatched(address, init);
     const headers = new Headers(init.headers);
     const { query, operationName, extensions } = JSON.parse(init.body);
     const { errors } = await response.clone().json();
     wire.push({
-      operation: operationName,
+      operation: operationName ?? query.match(/^\w+ (\w+)/)[1],
       hasQuery: query !== undefined,
       hash: extensions?.persistedQuery?.sha256Hash ?? null,
       hasToken: headers.has('authorization'),
@@ -39,6 +41,7 @@ export function watched(wire, fetched = fetch) {
     });
     return response;
   };
+  return wire;
 }
 
 /** Ask with nothing but fetch, for what is not the matter of the client that is tried. */

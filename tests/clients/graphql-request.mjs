@@ -1,28 +1,29 @@
 // graphql-request: with a jar of cookies it needs nothing else; with tokens, a second try of one's own.
 
 import makeFetchCookie from 'fetch-cookie';
-import { ClientError, GraphQLClient } from 'graphql-request';
 import { CookieJar } from 'tough-cookie';
-import { LOG_IN, LOG_OUT, OTHER, VIEWER, given, refusals, say, url, watched, withCookies, withTokens } from './given.mjs';
+import { LOG_IN, LOG_OUT, OTHER, VIEWER, given, refusals, say, url, watch, withCookies, withTokens } from './given.mjs';
+
+import { ClientError, GraphQLClient } from 'graphql-request';
 import { Session, isUnauthenticated } from './session.mjs';
 
 const session = new Session(url);
-const wire = [];
 const client = new GraphQLClient(url, {
   headers: () => (session.accessToken ? { authorization: `Bearer ${session.accessToken}` } : {}),
-  fetch: watched(wire),
 });
 
 async function ask(document, variables) {
   try {
     return await client.request(document, variables);
   } catch (error) {
-    if (!(error instanceof ClientError && isUnauthenticated(error.response.errors) && session.refreshToken)) throw error;
+    const refused = error instanceof ClientError && isUnauthenticated(error.response.errors);
+    if (!refused || !session.refreshToken) throw error;
     await session.refresh();
     return client.request(document, variables);
   }
 }
 
+const wire = watch();
 const viewer = async () => (await ask(VIEWER)).viewer.user.email;
 
 const nobody = await viewer().catch((error) => refusals(error.response.errors));
@@ -34,6 +35,7 @@ const other = ask(OTHER);
 const refreshed = [await viewer(), (await other).viewer.kind];
 const { logout } = await ask(LOG_OUT);
 const loggedOut = await viewer().catch((error) => error.message);
+const after = wire.splice(0);
 
 const jar = new CookieJar();
 const withJar = new GraphQLClient(url, { fetch: makeFetchCookie(fetch, jar) });
@@ -46,4 +48,4 @@ const cookies = {
   left: (await jar.getCookies(url)).length,
 };
 
-say({ nobody, loggedIn, refreshed, logout: logout.sessionEnded, loggedOut, cookies, before, after: wire });
+say({ nobody, loggedIn, refreshed, logout: logout.sessionEnded, loggedOut, cookies, before, after });

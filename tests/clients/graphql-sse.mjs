@@ -1,37 +1,41 @@
 // graphql-sse: the same by server-sent events, each subscription with a connection of its own.
 
-import { createClient } from 'graphql-sse';
 import { given, listen, logInElsewhereUntil, refusals, say, url } from './given.mjs';
 import { fetchWithCookies, logIn, logOut, session } from './logged-in.mjs';
+
+import { createClient } from 'graphql-sse';
 import { isUnauthenticated } from './session.mjs';
 
 const byTokens = { url, headers: () => ({ Authorization: `Bearer ${session.accessToken}` }) };
 
-const messages = [];
-const note = ({ event, data }) => { messages.push(data?.errors ? [event, refusals(data.errors)] : [event]); };
-
-const client = createClient({
-  ...(given.by === 'cookies' ? { url, fetchFn: fetchWithCookies } : byTokens),
-  on: { message: note },
-});
-
-function subscribe(request, sink) {
+function subscribe(client, session, request, sink, isSecondTry = false) {
   let refused;
   return client.subscribe(request, {
     next: (result) => {
-      if (isUnauthenticated(result.errors)) refused = result.errors;
-      else sink.next(result);
+      if (isUnauthenticated(result.errors)) {
+        refused = result.errors;
+      } else {
+        isSecondTry = false;
+        sink.next(result);
+      }
     },
     error: sink.error,
     complete: () => {
-      if (refused) session.refresh().then(() => subscribe(request, sink), sink.error);
-      else sink.complete();
+      if (!refused) sink.complete();
+      else if (isSecondTry) sink.error(refused);
+      else session.refresh().then(() => subscribe(client, session, request, sink, true), sink.error);
     },
   });
 }
 
+const messages = [];
+const note = ({ event, data }) => { messages.push(data?.errors ? [event, refusals(data.errors)] : [event]); };
+const byCookies = { url, fetchFn: fetchWithCookies };
+
 await logIn();
-const { heard, ended } = listen(given.by === 'cookies' ? client.subscribe : subscribe);
+const client = createClient({ ...(given.by === 'cookies' ? byCookies : byTokens), on: { message: note } });
+const { heard, ended } = listen((request, sink) =>
+  given.by === 'cookies' ? client.subscribe(request, sink) : subscribe(client, session, request, sink));
 const event = await logInElsewhereUntil(heard);
 const begun = performance.now();
 await logOut();

@@ -1,23 +1,22 @@
-// graphql-ws: a subscription by cookies or by tokens, which begins, goes on with fresh tokens, and ends with the session.
+// graphql-ws: a subscription by cookies or tokens, which begins, goes on with fresh tokens, and ends with the session.
 
-import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 import { given, listen, logInElsewhereUntil, refusals, say, url } from './given.mjs';
 import { jar, logIn, logOut, session } from './logged-in.mjs';
 
-const socketUrl = url.replace('http', 'ws');
-let tokenRefused = false;
+import { createClient } from 'graphql-ws';
 
-const byTokens = {
-  url: socketUrl,
-  connectionParams: async () => {
-    if (tokenRefused) await session.refresh();
-    return { authorization: `Bearer ${session.accessToken}` };
-  },
-  on: {
-    closed: ({ code }) => { tokenRefused = code === 4403; },
-  },
-};
+function connect(address, session) {
+  let refused = false;
+  return createClient({
+    url: address,
+    connectionParams: async () => {
+      if (refused) await session.refresh();
+      return { authorization: `Bearer ${session.accessToken}` };
+    },
+    on: { closed: ({ code }) => { refused = code === 4403; } },
+  });
+}
 
 /** What a browser does by itself: the page's cookies go along. */
 class SocketWithCookies extends WebSocket {
@@ -27,9 +26,9 @@ class SocketWithCookies extends WebSocket {
 }
 
 await logIn();
-const client = createClient(given.by === 'cookies'
-  ? { url: socketUrl, webSocketImpl: SocketWithCookies }
-  : { ...byTokens, webSocketImpl: WebSocket });
+const address = url.replace('http', 'ws');
+globalThis.WebSocket = given.by === 'cookies' ? SocketWithCookies : WebSocket;
+const client = given.by === 'cookies' ? createClient({ url: address }) : connect(address, session);
 
 const closed = [];
 const gone = new Promise((resolve) => {

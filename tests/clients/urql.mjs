@@ -1,8 +1,9 @@
 // urql: its exchange for authentication adds the token, refreshes after UNAUTHENTICATED, and tries again.
 
+import { LOG_IN, LOG_OUT, OTHER, VIEWER, given, refusals, say, url, watch, withTokens } from './given.mjs';
+
 import { Client, fetchExchange } from '@urql/core';
 import { authExchange } from '@urql/exchange-auth';
-import { LOG_IN, LOG_OUT, OTHER, VIEWER, given, refusals, say, url, watched, withTokens } from './given.mjs';
 import { Session, isUnauthenticated } from './session.mjs';
 
 const session = new Session(url);
@@ -14,9 +15,9 @@ const auth = authExchange(async ({ appendHeaders }) => ({
   refreshAuth: () => session.refresh(),
 }));
 
-const wire = [];
-const client = new Client({ url, exchanges: [auth, fetchExchange], preferGetMethod: false, fetch: watched(wire) });
+const client = new Client({ url, exchanges: [auth, fetchExchange], preferGetMethod: false });
 
+const wire = watch();
 const viewer = async () => {
   const { data, error } = await client.query(VIEWER, {});
   return error ? refusals(error.graphQLErrors) : data.viewer.user.email;
