@@ -158,7 +158,7 @@ def test_a_subscription_over_graphql_ws_hears_of_a_login_elsewhere_and_ends_with
 
 def test_graphql_ws_comes_again_with_a_fresh_token_when_its_own_is_refused(saw: Saw) -> None:
     seen = saw("graphql-ws", "tokens of earlier")
-    assert seen["closed"] == [[4403, "TOKEN_REVOKED"], [4401, "SESSION_REVOKED"]]
+    assert [code for code, _ in seen["closed"]] == [4403, 4401]
     assert seen["event"] == SOMEBODY_LOGGED_IN
     assert seen["end"] == [SESSION_REVOKED]
 
