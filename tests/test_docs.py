@@ -44,8 +44,9 @@ from tests.running import ROOT, Server, serving
 
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]}
 
-# A block is run, or checked, unless it says `no-run`: those are few, and need what no test has.
-RUN = {"bash", "graphql", "json", "python", "text", "toml"}
+# A block is run, or checked, unless it says `no-run`: those are few, and need what no test has. What is JavaScript is a
+# part of a script that `test_graphql_clients.py` runs.
+RUN = {"bash", "graphql", "js", "json", "python", "text", "toml"}
 NOT_RUN_AT_MOST = 25
 
 _BLOCK = re.compile(r"^```(\w+)( no-run)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -220,6 +221,8 @@ def test_every_dependency_has_a_line() -> None:
     }
     example = json.loads((ROOT / "examples/resource_server/node/package.json").read_text())
     assert set(table("docs/dependencies.md", "## The resource server in Node")) == set(example["dependencies"])
+    clients = json.loads((ROOT / "tests/clients/package.json").read_text())
+    assert set(table("docs/dependencies.md", "## The clients")) == set(clients["dependencies"])
 
 
 def _packages(requirements: list[str]) -> set[str]:
