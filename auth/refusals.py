@@ -28,6 +28,7 @@ class Reason(Enum):
     INSUFFICIENT_ROLE = "A role is missing."
     HUMAN_REQUIRED = "This needs a person's session."
     STEP_UP_REQUIRED = "This needs a recent login: log in again."
+    STREAM_NOT_READ = "The stream was not read as fast as it grew: subscribe again, and load what was missed."
     LAST_ADMINISTRATOR = "The last enabled administrator can be neither disabled nor deprived of the role."
 
 
@@ -61,6 +62,13 @@ class SigningKeyRevoked(Unauthenticated):
 
 class Forbidden(Refusal):
     """It is known who calls, and they may not: trying again will not help."""
+
+
+class FellBehind(Refusal):
+    """Who follows something did not take what there was; what came since is not kept for them."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.STREAM_NOT_READ)
 
 
 class NotFound(Exception):
