@@ -1,8 +1,9 @@
 """The schema is built here, from the core's types and the domains', and refused if a root field has no guard."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import strawberry
@@ -20,6 +21,7 @@ from schema.documents import CREDENTIAL, documents
 from schema.domain import Domain, DomainRefused
 from schema.execution import Preparation, Schema
 from schema.guards import DIRECTIVES, Guard
+from schema.live_events import LiveEventsSubscription
 from schema.login import LoginMutation
 from schema.node import NodeQuery
 from schema.passwords import PasswordsMutation
@@ -47,7 +49,7 @@ _CORE = {
         UsersMutation,
         SetupMutation,
     ),
-    "Subscription": (),
+    "Subscription": (LiveEventsSubscription,),
 }
 
 _DESCRIPTIONS = {
@@ -63,10 +65,15 @@ class UnguardedField(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A schema, and the rights that its scopes and roles amount to."""
+    """A schema, the rights that its scopes and roles amount to, and who stands at the door of each subscription.
+
+    Guards run once, when a subscription begins; `subscription_guards`, by the name of the root field, are asked anew
+    before each event.
+    """
 
     schema: Schema
     rights: Rights
+    subscription_guards: Mapping[str, tuple[Guard, ...]]
 
 
 def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
@@ -95,7 +102,7 @@ def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
     for type_name, field in _all_fields(schema._schema):  # noqa: SLF001 - it has no public name in Strawberry
         _require_known_scopes(type_name, field, all_rights)
         _print_guards(field)
-    return Built(schema, all_rights)
+    return Built(schema, all_rights, _guards_by_name(parts["Subscription"]))
 
 
 def _assemble(parts: dict[str, list[type]], types: list[type]) -> Schema:
@@ -109,7 +116,7 @@ def _assemble(parts: dict[str, list[type]], types: list[type]) -> Schema:
     schema = Schema(
         query=_root("Query", parts),
         mutation=_root("Mutation", parts),
-        subscription=_root("Subscription", parts) if parts["Subscription"] else None,
+        subscription=_root("Subscription", parts),
         types=[*DIRECTIVES, *types],
         extensions=[partial(Preparation, prepare)],
         config=StrawberryConfig(disable_field_suggestions=True),
@@ -208,6 +215,11 @@ def _all_fields(schema: GraphQLSchema) -> Iterator[tuple[str, StrawberryField]]:
 
 def _guards(field: StrawberryField) -> list[type[Guard]]:
     return [guard for guard in field.permission_classes if issubclass(guard, Guard)]
+
+
+def _guards_by_name(parts: Sequence[type]) -> Mapping[str, tuple[Guard, ...]]:
+    fields = (field for part in parts for field in _fields(part))
+    return MappingProxyType({_graphql_name(field): tuple(guard() for guard in _guards(field)) for field in fields})
 
 
 def _fields(part: type) -> list[StrawberryField]:
