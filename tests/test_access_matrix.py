@@ -141,4 +141,5 @@ async def _errors(house: House, asks: Client | Person, query: str) -> list[dict[
         return refused
     async with following(house, asks if isinstance(asks, Client) else asks.client, query) as stream:
         # Past the door nothing comes until something happens.
-        return (await stream.answer())["errors"] if stream.has_answered else []  # type: ignore[no-any-return]
+        answer = await stream.answer() if stream.has_answered else {"errors": []}
+    return list(answer["errors"])
