@@ -13,10 +13,11 @@ from structlog.testing import capture_logs
 
 import store.audit_events
 from auth.audit import Act
-from auth.following import MOST_WAITING, Following
+from auth.following import Following
 from auth.gate import Credential
 from auth.identity import ANONYMOUS, Identity, IdentityKind
 from auth.ids import earlier, new_id
+from auth.listener import MOST_WAITING
 from auth.origin import Origin
 from auth.refusals import FellBehind, Forbidden, Reason, Unauthenticated
 from auth.secret import Secret
@@ -328,17 +329,18 @@ async def test_another_program_that_holds_the_write_lock_keeps_nothing_from_thos
 
 
 async def test_a_defect_ends_the_streams_with_it_and_the_next_one_begins_anew() -> None:
-    faults = [ZeroDivisionError()]
-
-    async def read(after: str, limit: int) -> list[AuditEventRow]:
+    async def ids_since(after: str, limit: int) -> list[str]:
         del limit
-        if after and asked and faults:
-            raise faults.pop()
         asked.append(after)
+        if len(asked) == 2:
+            raise ZeroDivisionError
         return []
 
+    async def between(first: str, last: str) -> list[AuditEventRow]:
+        raise AssertionError(first, last)
+
     asked: list[str] = []
-    table = Following(read, lambda _: ())
+    table = Following(ids_since, between, lambda _: ())
     listener = await table.listen("anybody", lambda row: row)
     with capture_logs() as logs, pytest.raises(ZeroDivisionError):
         await taken(listener)

@@ -10,7 +10,7 @@ import pytest
 import strawberry
 from sqlalchemy import func, select
 
-from auth.following import MOST_WAITING
+from auth.listener import MOST_WAITING
 from auth.publications import LARGEST, PublicationTooLarge
 from auth.refusals import FellBehind
 from schema import Domain, Info, IsAuthenticated, Public, build_schema, has_scope
