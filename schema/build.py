@@ -1,7 +1,8 @@
 """The schema is built here, from the core's types and the domains', and refused if a root field has no guard."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import strawberry
@@ -19,6 +20,7 @@ from schema.documents import CREDENTIAL, Documents
 from schema.domain import Domain, DomainRefused
 from schema.execution import Schema
 from schema.guards import DIRECTIVES, Guard
+from schema.live_events import LiveEventsSubscription
 from schema.login import LoginMutation
 from schema.node import NodeQuery
 from schema.passwords import PasswordsMutation
@@ -46,7 +48,7 @@ _CORE = {
         UsersMutation,
         SetupMutation,
     ),
-    "Subscription": (),
+    "Subscription": (LiveEventsSubscription,),
 }
 
 _DESCRIPTIONS = {
@@ -106,9 +108,10 @@ def _assemble(parts: dict[str, list[type]], types: list[type]) -> Schema:
     )
     return Schema(
         prepare=lambda schema: Documents(schema, credential_fields),
+        subscription_guards=_guards_by_name(parts["Subscription"]),
         query=_root("Query", parts),
         mutation=_root("Mutation", parts),
-        subscription=_root("Subscription", parts) if parts["Subscription"] else None,
+        subscription=_root("Subscription", parts),
         types=[*DIRECTIVES, *types],
         config=StrawberryConfig(disable_field_suggestions=True),
     )
@@ -205,6 +208,11 @@ def _all_fields(schema: GraphQLSchema) -> Iterator[tuple[str, StrawberryField]]:
 
 def _guards(field: StrawberryField) -> list[type[Guard]]:
     return [guard for guard in field.permission_classes if issubclass(guard, Guard)]
+
+
+def _guards_by_name(parts: Sequence[type]) -> Mapping[str, tuple[Guard, ...]]:
+    fields = (field for part in parts for field in _fields(part))
+    return MappingProxyType({_graphql_name(field): tuple(guard() for guard in _guards(field)) for field in fields})
 
 
 def _fields(part: type) -> list[StrawberryField]:

@@ -88,8 +88,9 @@ class Context:
 
         Raises `Unauthenticated`, and `StoreUnavailable`.
         """
-        identity = await self.auth.gate.reaffirm(self._credential, self.origin)
-        self._answer = Admission(identity)
+        match self._answer:
+            case Admission(identity):
+                self._answer = Admission(await self.auth.gate.reaffirm(self._credential, self.origin, known=identity))
 
     async def record_refusals(self) -> None:
         """Record what was refused to somebody known: it is what is tried with a credential that was stolen."""

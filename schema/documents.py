@@ -42,6 +42,7 @@ class Operation:
     """An operation of a document."""
 
     kind: str
+    root_fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
