@@ -18,6 +18,7 @@ from strawberry.execution.is_awaitable import optimized_is_awaitable
 from schema.context import Context
 from schema.documents import Documents, Operation, Prepared
 from schema.errors import Code, presented, refusal
+from schema.introspection import Introspection
 from schema.requests import GraphQLRequest
 from store import StoreUnavailable
 
@@ -61,9 +62,12 @@ class Answer(NamedTuple):
 class Schema(strawberry.Schema):
     """A schema that answers nothing uncoded and logs nothing of a document."""
 
-    def __init__(self, *, prepare: Callable[[GraphQLSchema], Documents], **parts: Any) -> None:
+    def __init__(
+        self, *, prepare: Callable[[GraphQLSchema], Documents], introspection: Introspection, **parts: Any
+    ) -> None:
         super().__init__(**parts)
         self._documents = prepare(self._schema)
+        self._introspection = introspection
 
     async def answer(self, request: GraphQLRequest, context: Context, *, queries_only: bool = False) -> Answer:
         """Run a query or, unless it is to be `queries_only`, a mutation.
@@ -151,7 +155,10 @@ class Schema(strawberry.Schema):
         if prepared.errors:
             raise Refused(prepared.errors)
         operation = prepared.operation(request.operation_name)
+        operation.require_affordable(request.variables)
         await context.authenticate()
+        if operation.introspects:
+            self._introspection.require(context)
         return prepared, operation
 
     def _executor(self, prepared: Prepared, request: GraphQLRequest, context: Context) -> Any:
@@ -164,6 +171,7 @@ class Schema(strawberry.Schema):
             dict(request.variables or {}),
             request.operation_name,
             is_awaitable=_is_awaitable,
+            hide_suggestions=not self._introspection.suggests,
             operation_extensions=None,
         )
 
