@@ -106,12 +106,13 @@ def assemble(settings: Settings | None = None, domains: Sequence[Domain[Any]] = 
     """
     settings = settings or load_settings()
     all_domains = (*domains, *(_load_domain(name) for name in settings.domains))
+    path = settings.trusted_documents
     try:
         built = build_schema(
             all_domains,
             limits=_limits(settings),
             introspection=_introspection(settings),
-            trusted=settings.trusted_documents and read_trusted_documents(settings.trusted_documents),
+            trusted=None if path is None else read_trusted_documents(path),
         )
     except TrustedDocumentsRefused as refused:
         raise WrongSettings([f"WATCHWORD_TRUSTED_DOCUMENTS: {fault}" for fault in refused.faults]) from refused

@@ -1,6 +1,7 @@
 """How much one document may ask for; each figure is a setting (docs/limits.md)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from graphql import GraphQLError
 
@@ -45,5 +46,5 @@ class Limits:
             message += "." if figure is None else f"; this one has {figure}."
         head, *rest = name.split("_")
         member = head + "".join(word.title() for word in rest)
-        figures = {} if figure is None else {member: figure}
-        return refusal(Code.OPERATION_TOO_LARGE, message, limit=limit, **figures)
+        figures: dict[str, Any] = {"limit": limit} if figure is None else {"limit": limit, member: figure}
+        return refusal(Code.OPERATION_TOO_LARGE, message, **figures)

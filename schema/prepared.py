@@ -1,6 +1,6 @@
 """What is known of a document once it was parsed, held against the limits and validated: all that a request needs."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,7 @@ from schema.limits import Limits
 from schema.measures import Measures, Measuring
 from schema.validation import validated
 
-# Literals and variables of all operations together. Validation looks at a fragment's once for each operation that
-# spreads it.
+# Literals and variables. Validation looks at those of a fragment once for each operation that spreads it.
 _MOST_VALUES = 4_000
 
 _INTROSPECTION = frozenset({"__schema", "__type"})
@@ -97,7 +96,7 @@ class Preparing:
         }
         nodes = [definition for definition in document.definitions if isinstance(definition, OperationDefinitionNode)]
         measuring = Measuring(fragments)
-        self._require_within(measuring.operation(node) for node in nodes)
+        self._require_within([measuring.operation(node) for node in nodes])
         costing = Costing(self.schema, fragments)
         operations = {
             node.name.value if node.name else None: self._operation(node, fragments, costing) for node in nodes
@@ -112,18 +111,20 @@ class Preparing:
                 raise self.limits.refusal("tokens") from error
             raise
 
-    def _require_within(self, operations: Iterable[Measures]) -> None:
-        values = 0
+    def _require_within(self, operations: Sequence[Measures]) -> None:
+        # Of several operations one is run, and all are validated.
+        total = Measures()
         for measures in operations:
-            for name in ("depth", "fields", "root_fields", "aliases", "directives"):
-                self.limits.require(name, getattr(measures, name))
-            if measures.value_depth > self.limits.depth:
-                message = f"Lists and inputs are nested at most {self.limits.depth} deep."
-                raise refusal(Code.OPERATION_TOO_LARGE, message, limit=self.limits.depth)
-            values += measures.values
-            if values > _MOST_VALUES:
-                message = f"The operations of a document have at most {_MOST_VALUES} values, fragments followed."
-                raise refusal(Code.OPERATION_TOO_LARGE, message, limit=_MOST_VALUES)
+            self.limits.require("root_fields", measures.root_fields)
+            total = total.beside(measures)
+        for name in ("depth", "fields", "aliases", "directives"):
+            self.limits.require(name, getattr(total, name))
+        if total.value_depth > self.limits.depth:
+            message = f"Lists and inputs are nested at most {self.limits.depth} deep."
+            raise refusal(Code.OPERATION_TOO_LARGE, message, limit=self.limits.depth)
+        if total.values > _MOST_VALUES:
+            message = f"A document has at most {_MOST_VALUES} values, fragments followed; this one has {total.values}."
+            raise refusal(Code.OPERATION_TOO_LARGE, message, limit=_MOST_VALUES)
 
     def _operation(
         self, node: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode], costing: Costing

@@ -95,11 +95,11 @@ def _manifest(path: Path, content: Mapping[str, Any]) -> tuple[TrustedDocument, 
         raise TrustedDocumentsRefused([f"{path}: is a manifest of another version than 1, or has no `operations`"])
     faults, entries = [], []
     for number, operation in enumerate(operations, 1):
-        values = [operation.get(name) if isinstance(operation, dict) else None for name in ("id", "body", "name")]
-        if all(isinstance(value, str) and value for value in values):
-            entries.append(TrustedDocument(*values))
-        else:
-            faults.append(f"{path}: operation {number} does not have `id`, `name` and `body`")
+        match operation:
+            case {"id": str(id_), "body": str(text), "name": str(name)} if id_ and name:
+                entries.append(TrustedDocument(id_, text, name))
+            case _:
+                faults.append(f"{path}: operation {number} does not have `id`, `name` and `body`")
     if faults:
         raise TrustedDocumentsRefused(faults)
     return tuple(entries)
