@@ -28,6 +28,7 @@ class Reason(Enum):
     INSUFFICIENT_ROLE = "A role is missing."
     HUMAN_REQUIRED = "This needs a person's session."
     STEP_UP_REQUIRED = "This needs a recent login: log in again."
+    INTROSPECTION_OFF = "The schema is not shown here."
     COOKIES_NEED_POST = "Cookies can be set and taken away on the answer to a plain POST alone."
     STREAM_NOT_READ = "The stream was not read as fast as it grew: subscribe again, and load what was missed."
     LAST_ADMINISTRATOR = "The last enabled administrator can be neither disabled nor deprived of the role."

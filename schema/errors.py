@@ -27,6 +27,8 @@ class Code(Enum):
     NOT_FOUND = "What was named does not exist, or is not yours to see."
     CONFLICT = "The state of things does not allow it."
     OPERATION_TOO_LARGE = "The document asks for more than one request may."
+    PERSISTED_QUERY_NOT_FOUND = "No document with this hash is remembered: send its text and the hash together."
+    DOCUMENT_NOT_TRUSTED = "Only the documents that the operator listed run here."
     GRAPHQL_PARSE_FAILED = "The document is not GraphQL."
     GRAPHQL_VALIDATION_FAILED = "The document does not fit the schema."
     BAD_REQUEST = "The request is not one that GraphQL over HTTP allows, or that this transport can carry."
@@ -50,9 +52,9 @@ class CookiesNeedPost(Exception):
 _LONGEST_MESSAGE = 500
 
 
-def refusal(code: Code, message: str, nodes: Sequence[Node] | None = None) -> GraphQLError:
-    """Return an error with a code, at these places of the document."""
-    return GraphQLError(message, nodes, extensions={"code": code.name})
+def refusal(code: Code, message: str, nodes: Sequence[Node] | None = None, **more: Any) -> GraphQLError:
+    """Return an error with a code and what else its `extensions` say, at these places of the document."""
+    return GraphQLError(message, nodes, extensions={"code": code.name, **more})
 
 
 def presented(error: GraphQLError, request_id: str) -> GraphQLError:

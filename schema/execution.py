@@ -19,6 +19,7 @@ from schema.context import Context
 from schema.documents import Documents, Operation, Prepared
 from schema.errors import Code, presented, refusal
 from schema.guards import Guard
+from schema.introspection import Introspection
 from schema.requests import GraphQLRequest
 from store import StoreUnavailable
 
@@ -66,11 +67,13 @@ class Schema(strawberry.Schema):
         self,
         *,
         prepare: Callable[[GraphQLSchema], Documents],
+        introspection: Introspection,
         subscription_guards: Mapping[str, Sequence[Guard]],
         **parts: Any,
     ) -> None:
         super().__init__(**parts)
         self._documents = prepare(self._schema)
+        self._introspection = introspection
         # Strawberry asks them once, when a subscription begins. Here they are asked anew before each event.
         self.subscription_guards = subscription_guards
 
@@ -159,7 +162,10 @@ class Schema(strawberry.Schema):
         if prepared.errors:
             raise Refused(prepared.errors)
         operation = prepared.operation(request.operation_name)
+        operation.require_affordable(request.variables)
         await context.authenticate()
+        if operation.introspects:
+            self._introspection.require(context)
         return prepared, operation
 
     def _executor(self, prepared: Prepared, request: GraphQLRequest, context: Context) -> Any:
@@ -172,6 +178,8 @@ class Schema(strawberry.Schema):
             dict(request.variables or {}),
             request.operation_name,
             is_awaitable=_is_awaitable,
+            hide_suggestions=not self._introspection.suggests,
+            hide_suggestions=not self._introspection.suggests,
             operation_extensions=None,
         )
 
