@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import strawberry
 
 from auth import Auth
+from auth.budgets import Budget
 from auth.gate import Admission, Credential
 from auth.identity import Identity, IdentityKind
 from auth.origin import Origin
@@ -45,6 +46,8 @@ class Context:
         self.cookies = cookies
         self.request_id = request_id
         self.services = services
+        self.budget: Budget | None = None
+        self.retry_after: int | None = None
         self._credential = credential
         self._refused: dict[tuple[str, str], Identity] = {}
         self._answer: Admission | Unauthenticated | StoreUnavailable | None = None
@@ -67,6 +70,10 @@ class Context:
     def become(self, identity: Identity) -> None:
         """Go on as somebody else: whoever has just logged in, or, after a logout, nobody."""
         self._answer = Admission(identity)
+
+    def note_wait(self, seconds: int) -> None:
+        """Keep that something in the operation was tried too often, and after how long it may be tried again."""
+        self.retry_after = max(seconds, self.retry_after or 0)
 
     def note_refusal(self, act: str, reason: str) -> None:
         """Keep for the record that an act was refused to whoever calls at this point of the document.

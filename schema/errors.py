@@ -12,7 +12,7 @@ import structlog
 from graphql import GraphQLError, GraphQLSyntaxError, Node
 from strawberry.exceptions import StrawberryInputCoercionError
 
-from auth.refusals import Conflict, Forbidden, NotFound, Overloaded, Unauthenticated
+from auth.refusals import Conflict, Forbidden, NotFound, Overloaded, RateLimited, Unauthenticated
 from store import StoreUnavailable
 
 _log = structlog.get_logger("watchword.schema")
@@ -26,6 +26,7 @@ class Code(Enum):
     BAD_USER_INPUT = "A variable or an argument has a value that is not accepted."
     NOT_FOUND = "What was named does not exist, or is not yours to see."
     CONFLICT = "The state of things does not allow it."
+    RATE_LIMITED = "It was tried too often, or too much was asked for: try again after `retryAfter` seconds."
     OPERATION_TOO_LARGE = "The document asks for more than one request may."
     GRAPHQL_PARSE_FAILED = "The document is not GraphQL."
     GRAPHQL_VALIDATION_FAILED = "The document does not fit the schema."
@@ -81,6 +82,8 @@ def _answer(error: GraphQLError) -> tuple[str, dict[str, Any]]:  # noqa: C901, P
         case Overloaded():
             seconds = int(cause.retry_after.total_seconds())
             return str(cause), {"code": Code.UNAVAILABLE.name, "retryAfter": seconds}
+        case RateLimited():
+            return str(cause), {"code": Code.RATE_LIMITED.name, "retryAfter": cause.seconds}
         case GraphQLSyntaxError():
             return without_values(cause.message), {"code": Code.GRAPHQL_PARSE_FAILED.name}
         case GraphQLError() if _code_of(cause) is not None:

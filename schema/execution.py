@@ -23,6 +23,10 @@ class Schema(strawberry.Schema):
             context: Context = named["context_value"]
             await context.record_refusals()
             result.errors = [presented(error, context.request_id) for error in result.errors]
+            for error in result.errors:
+                extensions = error.extensions or {}
+                if extensions["code"] == Code.RATE_LIMITED.name:
+                    context.note_wait(extensions["retryAfter"])
         return result
 
     def process_errors(self, errors: list[GraphQLError], execution_context: Any = None) -> None:

@@ -33,6 +33,7 @@ MATRIX: dict[str, tuple[str, tuple[str, ...]]] = {
     "Mutation.login": ('mutation { login(input: { email: "x", password: "x" }) { __typename } }', EVERYBODY),
     "Mutation.logout": ("mutation { logout { sessionEnded } }", EVERYBODY),
     "Query.serviceAccounts": ("{ serviceAccounts { nodes { id } } }", HOLDERS_OF_A_SCOPE),
+    "Query.rateLimit": ("{ rateLimit { remaining } }", EVERYBODY),
     "Query.auditEvents": ("{ auditEvents { nodes { id } } }", HOLDERS_OF_A_SCOPE),
     "Mutation.refresh": ('mutation { refresh(input: { refreshToken: "x" }) { __typename } }', EVERYBODY),
     "Mutation.createApiToken": (
