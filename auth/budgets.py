@@ -34,10 +34,10 @@ class Budgets:
     """Takes what operations cost from whoever asks for them."""
 
     def __init__(self, policy: Policy, clock: Clock) -> None:
-        self._of_the_known = _Ledger(policy.budget)
+        self._spend_known = _Ledger(policy.budget).spend
         # Of their own, so that a crowd of strangers makes nobody known forgotten.
-        self._of_strangers = _Ledger(policy.anonymous_budget)
-        self._clock = clock
+        self._spend_anonymous = _Ledger(policy.anonymous_budget).spend
+        self._now = clock.now
 
     def spend(self, identity: Identity, cost: int) -> Budget | None:
         """Take the cost of an operation, and return what is left; None where there is no limit.
@@ -46,10 +46,10 @@ class Budgets:
         network share one. What costs more than a whole budget needs a full one. Raises `RateLimited`, having taken
         nothing.
         """
-        now = self._clock.now().timestamp()
+        now = self._now().timestamp()
         if identity.subject is not None:
-            return self._of_the_known.spend(identity.subject, cost, now)
-        return self._of_strangers.spend(network_of(identity.origin.address) or "", cost, now)
+            return self._spend_known(identity.subject, cost, now)
+        return self._spend_anonymous(network_of(identity.origin.address) or "", cost, now)
 
 
 class _Ledger:
@@ -64,14 +64,18 @@ class _Ledger:
         limit = self._limit
         if not limit:
             return None
-        full_at = self._full_at.get(key, now)
-        # Neither in the past nor further ahead than an empty budget's, should the clock have been set back.
-        lacking = min(max(full_at - now, 0.0), _MINUTE)
-        lacking += min(cost, limit) * self._seconds_per_point
+        # Every operation comes by here, so no `min` and no `max`: each takes as long as the rest.
+        remembered, per_point = self._full_at, self._seconds_per_point
+        lacking = remembered.get(key, now) - now
+        if lacking < 0.0:
+            lacking = 0.0
+        elif lacking > _MINUTE:
+            lacking = _MINUTE  # more than an empty budget lacks: the clock was set back
+        lacking += cost * per_point if cost < limit else _MINUTE
         if lacking > _MINUTE + _ROUNDING:
             raise RateLimited(timedelta(seconds=lacking - _MINUTE))
-        self._full_at[key] = full_at = now + lacking
-        self._full_at.move_to_end(key)
-        if len(self._full_at) > MOST_REMEMBERED:
-            self._full_at.popitem(last=False)
-        return Budget(limit, cost, int(limit - lacking / self._seconds_per_point + _ROUNDING), full_at)
+        remembered[key] = full_at = now + lacking
+        remembered.move_to_end(key)
+        if len(remembered) > MOST_REMEMBERED:
+            remembered.popitem(last=False)
+        return Budget(limit, cost, int(limit - lacking / per_point + _ROUNDING), full_at)
