@@ -1,5 +1,6 @@
 """`rateLimit`: what is left of the caller's budget, this operation included."""
 
+import math
 from datetime import UTC, datetime
 
 import strawberry
@@ -35,5 +36,5 @@ class RateLimitQuery:
             limit=budget.limit,
             cost=budget.cost,
             remaining=budget.remaining,
-            reset_at=datetime.fromtimestamp(budget.reset_at, UTC),
+            reset_at=datetime.fromtimestamp(math.ceil(budget.reset_at), UTC),
         )

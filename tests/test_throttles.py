@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import closing
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import httpx2
@@ -135,7 +136,9 @@ def test_no_order_of_guesses_gets_more_than_ten_wrong_ones_looked_at_within_a_mi
 
 @given(st.integers(min_value=1, max_value=60_000))
 def test_a_rate_of_so_many_a_minute_is_never_more_within_any_minute(most: int) -> None:
-    assert most - 1 <= at_most_each_minute(most).most_within(MINUTE) <= most or most > 1000
+    within_a_minute = at_most_each_minute(most).most_within(MINUTE)
+    assert within_a_minute <= most
+    assert within_a_minute >= most - 1 or most > 100  # an interval is a whole millisecond
 
 
 @given(
@@ -189,11 +192,11 @@ def test_an_address_counts_as_itself_and_one_of_ipv6_as_its_network(address: str
 
 async def test_a_thousand_guesses_on_one_account_from_a_hundred_addresses_get_ten_looked_at(own: House) -> None:
     ada = await own.person("ada")
-    clients = [own.client(stranger(number)) for number in range(100)]
+    before, clients = len(rows(own)), [own.client(stranger(number)) for number in range(100)]
     looked_at = await evaluated(own, (guess(clients[number % 100], ada.email) for number in range(1000)))
     assert 0 < len(looked_at) <= 10
     assert len(looked_at) == sum(row[2] == "login:fail" for row in rows(own, "audit_events"))
-    assert len(rows(own)) <= 1 + 3 * len(looked_at)  # what was refused has left no row
+    assert len(rows(own)) <= before + 1 + 3 * len(looked_at)  # what was refused has left no row
 
 
 async def test_within_no_minute_of_an_hours_attack_are_more_than_ten_guesses_looked_at(own: House) -> None:
@@ -201,10 +204,10 @@ async def test_within_no_minute_of_an_hours_attack_are_more_than_ten_guesses_loo
     clients = [own.client(address) for address in (HOME, *map(stranger, range(40)))]
 
     async def guess_on(number: int) -> str:
-        own.clock.move(timedelta(seconds=6))
+        own.clock.move(timedelta(seconds=10))
         return await guess(clients[number % len(clients)], ada.email)
 
-    looked_at = await evaluated(own, (guess_on(number) for number in range(600)))
+    looked_at = await evaluated(own, (guess_on(number) for number in range(360)))
     assert most_in_a_minute(looked_at) <= 10
     assert len(looked_at) > 100  # it is a throttle and no lock
 
@@ -212,13 +215,13 @@ async def test_within_no_minute_of_an_hours_attack_are_more_than_ten_guesses_loo
 async def test_one_address_that_goes_on_guessing_waits_longer_and_longer(own: House) -> None:
     ada, client = await own.person("ada"), own.client(stranger())
 
-    async def guess_on(_second: int) -> str:
-        own.clock.move(SECOND)
+    async def guess_on(_number: int) -> str:
+        own.clock.move(timedelta(seconds=3))
         return await guess(client, ada.email)
 
-    looked_at = await evaluated(own, (guess_on(second) for second in range(900)))
-    pauses = [(after - before).total_seconds() for before, after in zip(looked_at, looked_at[1:], strict=False)]
-    assert pauses[:3] == [1] * 3  # four at once
+    looked_at = await evaluated(own, (guess_on(number) for number in range(300)))
+    pauses = [(after - before).total_seconds() for before, after in pairwise(looked_at)]
+    assert pauses[:3] == [3] * 3  # four at once
     assert all(20 <= pause <= 40 for pause in pauses[3:8])
     assert all(pause >= 90 for pause in pauses[9:])
     assert len(looked_at) <= 13
@@ -412,11 +415,9 @@ async def test_a_throttled_attempt_writes_nothing_and_hashes_nothing(own: House)
     for _ in range(4):
         await guess(client, ada.email)
     before, recorded = rows(own), rows(own, "audit_events")
-    hashing = [own.auth.passwords.rehash("x" * 20) for _ in range(64)]
-    full = asyncio.gather(*hashing)
-    with locked(own):  # whoever wanted to write would wait, and be UNAVAILABLE
+    own.auth.passwords.close()
+    with locked(own):  # whoever wanted to write would be UNAVAILABLE, and whoever wanted to hash INTERNAL
         assert await guess(client, ada.email) == "RATE_LIMITED"
-    await full
     assert (rows(own), rows(own, "audit_events")) == (before, recorded)
 
 
@@ -445,18 +446,22 @@ async def test_what_is_right_gives_back_its_own_guess_and_not_those_before(own: 
 async def test_a_guess_that_cannot_be_counted_is_not_looked_at(open_house: OpenHouse) -> None:
     house = await open_house(database_timeout="PT0.2S")
     ada = await house.person("ada")
+    before = rows(house)
     with locked(house):
         assert [(await house.client().log_in(ada.email, WRONG)).code for _ in range(3)] == ["UNAVAILABLE"] * 3
-    assert rows(house) == []
+    assert rows(house) == before
 
 
-async def test_a_guess_for_which_there_is_no_room_is_not_counted(open_house: OpenHouse) -> None:
+@pytest.mark.parametrize("is_seen_first", [True, False])
+async def test_a_guess_for_which_there_is_no_room_is_not_counted(open_house: OpenHouse, is_seen_first: bool) -> None:
     house = await open_house(password_threads=1, password_memory_kib=19_456, password_iterations=2)
+    house.clock.stop()
     ada = await house.person("ada")
-    line = asyncio.gather(*[house.auth.passwords.rehash("x" * 20) for _ in range(64)])
-    await asyncio.sleep(0)
+    before, line = rows(house), asyncio.gather(*[house.auth.passwords.rehash("x" * 20) for _ in range(64)])
+    if is_seen_first:
+        await ada.ask(WHO_AM_I)  # meanwhile the line fills; otherwise it does while the guess is being counted
     assert (await house.client().log_in(ada.email, WRONG)).code == "UNAVAILABLE"
-    assert rows(house) == []
+    assert rows(house) == before
     line.cancel()
 
 
@@ -628,17 +633,14 @@ async def test_an_unknown_program_is_throttled_as_a_known_one(open_house: OpenHo
     house.clock.stop()
     proof = await a_program(house)
     names = (proof["client_id"], "01890000-0000-7000-8000-000000000000", "nobody")
-    told = [
-        [
-            (answer.status_code, answer.content, answer.headers.get("retry-after"))
-            for number in range(4)
-            for answer in [
-                await ask_for_token(house.client(f"192.0.2.{number}"), {"client_id": name, "client_secret": "x"})
-            ]
-        ]
-        for name in names
-    ]
-    assert told[0] == told[1] == told[2] or len({str(answers) for answers in told}) == 1
+    told = []
+    for place, name in enumerate(names):
+        wrong = {"client_id": name, "client_secret": "wrong"}
+        clients = [house.client(f"192.0.{place}.{number}") for number in range(4)]
+        answers = [await ask_for_token(client, wrong) for client in clients]
+        told.append([(answer.status_code, answer.content, answer.headers.get("retry-after")) for answer in answers])
+    assert told[0] == told[1] == told[2]
+    assert [status for status, _, _ in told[0]] == [401, 401, 429, 429]
 
 
 # What `web` needs to send `Retry-After`
