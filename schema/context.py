@@ -31,6 +31,9 @@ class SessionCookies(Protocol):
 class Context:
     """What the context getter makes for every operation; `info.context` in resolvers."""
 
+    budget: Budget | None = None  # what the operation was paid from, once it was
+    retry_after: int | None = None  # in seconds, once something in the operation was tried too often
+
     def __init__(
         self,
         *,
@@ -46,8 +49,6 @@ class Context:
         self.cookies = cookies
         self.request_id = request_id
         self.services = services
-        self.budget: Budget | None = None
-        self.retry_after: int | None = None
         self._credential = credential
         self._refused: dict[tuple[str, str], Identity] = {}
         self._answer: Admission | Unauthenticated | StoreUnavailable | None = None

@@ -84,7 +84,7 @@ def test_the_two_buckets_of_an_account_let_ten_through_within_any_minute() -> No
 def test_a_network_gets_less_in_the_long_run_than_comes_back_to_everybody() -> None:
     assert PAIR.burst == EVERYBODY.burst
     assert PAIR.interval > EVERYBODY.interval
-    assert PAIR_IN_THE_LONG_RUN.interval > 10 * EVERYBODY.interval
+    assert PAIR_IN_THE_LONG_RUN.interval >= 10 * EVERYBODY.interval
 
 
 class Bucket:
@@ -221,10 +221,10 @@ async def test_one_address_that_goes_on_guessing_waits_longer_and_longer(own: Ho
 
     looked_at = await evaluated(own, (guess_on(number) for number in range(300)))
     pauses = [(after - before).total_seconds() for before, after in pairwise(looked_at)]
-    assert pauses[:3] == [3] * 3  # four at once
-    assert all(20 <= pause <= 40 for pause in pauses[3:8])
-    assert all(pause >= 90 for pause in pauses[9:])
-    assert len(looked_at) <= 13
+    assert pauses[:4] == [3] * 4  # five at once
+    assert all(45 <= pause <= 65 for pause in pauses[4:9])
+    assert all(pause >= 200 for pause in pauses[10:])
+    assert len(looked_at) == 12
 
 
 @pytest.mark.parametrize("attackers", [1, 30])
@@ -256,7 +256,7 @@ async def test_a_stranger_who_hammers_an_account_leaves_room_for_its_owner_at_a_
                 waits.append(second)
                 break
     assert len(waits) == 3
-    assert max(waits) <= 20
+    assert max(waits) <= 30
 
 
 async def test_the_same_network_is_known_though_its_last_bits_change_daily(own: House) -> None:
@@ -291,7 +291,7 @@ async def test_an_attacker_who_logs_in_as_themselves_in_between_gains_nothing(ow
     for _ in range(20):
         answers.append(await guess(client, ada.email))
         assert await guess(client, eve.email, PASSWORD) == "in"
-    assert answers.count("INVALID_CREDENTIALS") == 4
+    assert answers.count("INVALID_CREDENTIALS") == 5
 
 
 async def test_a_thousand_aliases_in_a_document_are_no_guess_at_all(own: House, ada: Person) -> None:
@@ -320,12 +320,12 @@ async def test_guesses_by_login_and_by_a_change_of_password_are_counted_together
 async def test_a_change_of_password_that_is_tried_too_often_is_refused_with_when_to_come_back(own: House) -> None:
     ada = await own.person("ada")
     given = {"input": {"currentPassword": WRONG, "newPassword": PASSWORD}}
-    for _ in range(4):
+    for _ in range(5):
         assert (await ada.ask(CHANGE_PASSWORD, given)).data["changePassword"]["code"] == "CURRENT_PASSWORD_WRONG"
     refused = await ada.ask(CHANGE_PASSWORD, given)
-    assert (refused.code, refused.refusal["retryAfter"]) == ("RATE_LIMITED", 30)
+    assert (refused.code, refused.refusal["retryAfter"]) == ("RATE_LIMITED", 60)
     assert (await ada.ask(WHO_AM_I)).data["viewer"]["id"] == ada.id
-    own.clock.move(timedelta(seconds=30))
+    own.clock.move(timedelta(minutes=1))
     changed = {"input": {"currentPassword": PASSWORD, "newPassword": "a windmill turns all night"}}
     assert (await ada.ask(CHANGE_PASSWORD, changed)).data["changePassword"]["__typename"] == "ChangePasswordSucceeded"
 
@@ -343,7 +343,7 @@ async def test_two_processes_on_one_database_count_together(open_house: OpenHous
     two.clock.stop()
     ada = await one.person("ada")
     answers = [await guess(house.client(stranger()), ada.email) for _ in range(10) for house in (one, two)]
-    assert answers == ["INVALID_CREDENTIALS"] * 4 + ["RATE_LIMITED"] * 16
+    assert answers == ["INVALID_CREDENTIALS"] * 5 + ["RATE_LIMITED"] * 15
 
 
 async def test_of_guesses_that_two_processes_take_in_at_once_no_more_are_looked_at(open_house: OpenHouse) -> None:
@@ -352,8 +352,8 @@ async def test_of_guesses_that_two_processes_take_in_at_once_no_more_are_looked_
     answers = await asyncio.gather(
         *(guess(house.client(stranger(number)), ada.email) for number in range(20) for house in (one, two))
     )
-    assert answers.count("INVALID_CREDENTIALS") == 4
-    assert answers.count("RATE_LIMITED") == 36
+    assert answers.count("INVALID_CREDENTIALS") == 5
+    assert answers.count("RATE_LIMITED") == 35
 
 
 # What a throttle tells, and costs
@@ -367,7 +367,7 @@ async def test_an_unknown_account_is_throttled_exactly_as_a_known_one(own: House
     await grace.ask(disable, {"i": {"id": disabled.user_id}})
 
     async def answers(email: str, password: str = WRONG) -> list[dict[str, Any]]:
-        return [(await client.log_in(spelled, password)).body for spelled in (email, email.upper()) for _ in range(5)]
+        return [(await client.log_in(spelled, password)).body for spelled in (email, email.upper()) for _ in range(4)]
 
     seen = [
         await answers(ada.email),
@@ -393,7 +393,7 @@ async def test_who_is_alone_at_an_address_cannot_tell_a_known_account_by_its_res
 
 async def test_a_throttled_attempt_is_told_when_to_come_back_and_nothing_of_the_password(own: House) -> None:
     ada, client = await own.person("ada"), own.client(stranger())
-    for _ in range(4):
+    for _ in range(5):
         await guess(client, ada.email)
     wrong, right = await client.log_in(ada.email, WRONG), await client.log_in(ada.email, PASSWORD)
     assert wrong.body == right.body
@@ -402,9 +402,9 @@ async def test_a_throttled_attempt_is_told_when_to_come_back_and_nothing_of_the_
         "__typename": "LoginFailed",
         "code": "RATE_LIMITED",
         "message": "There were too many attempts; try again later.",
-        "retryAfter": 30,
+        "retryAfter": 60,
     }
-    own.clock.move(timedelta(seconds=29))
+    own.clock.move(timedelta(seconds=59))
     assert (await client.log_in(ada.email, PASSWORD)).data["login"]["retryAfter"] == 1
     own.clock.move(SECOND)
     assert await guess(client, ada.email, PASSWORD) == "in"
@@ -412,7 +412,7 @@ async def test_a_throttled_attempt_is_told_when_to_come_back_and_nothing_of_the_
 
 async def test_a_throttled_attempt_writes_nothing_and_hashes_nothing(own: House) -> None:
     ada, client = await own.person("ada"), own.client(stranger())
-    for _ in range(4):
+    for _ in range(5):
         await guess(client, ada.email)
     before, recorded = rows(own), rows(own, "audit_events")
     own.auth.passwords.close()
@@ -437,10 +437,8 @@ async def test_what_is_right_is_no_guess(own: House) -> None:
 
 async def test_what_is_right_gives_back_its_own_guess_and_not_those_before(own: House) -> None:
     ada, client = await own.person("ada"), own.client(stranger())
-    answers = [
-        await guess(client, ada.email, password) for password in (WRONG, WRONG, WRONG, PASSWORD, WRONG, PASSWORD)
-    ]
-    assert answers == [*["INVALID_CREDENTIALS"] * 3, "in", "INVALID_CREDENTIALS", "RATE_LIMITED"]
+    answers = [await guess(client, ada.email, typed) for typed in (*[WRONG] * 4, PASSWORD, WRONG, PASSWORD)]
+    assert answers == [*["INVALID_CREDENTIALS"] * 4, "in", "INVALID_CREDENTIALS", "RATE_LIMITED"]
 
 
 async def test_a_guess_that_cannot_be_counted_is_not_looked_at(open_house: OpenHouse) -> None:
@@ -561,11 +559,11 @@ async def test_signing_up_and_setting_up_count_for_the_address_because_they_cost
 
 async def test_without_a_known_address_an_account_is_throttled_and_its_owner_is_let_in_elsewhere(own: House) -> None:
     ada, log_in = await own.person("ada"), own.auth.login.log_in
-    for _ in range(4):
+    for _ in range(5):
         assert await log_in(ada.email, WRONG, NOWHERE) is None
     with pytest.raises(RateLimited) as refused:
         await log_in(ada.email, PASSWORD, NOWHERE)
-    assert refused.value.seconds == 20
+    assert refused.value.seconds == 30
     assert await guess(own.client(HOME), ada.email, PASSWORD) == "in"
 
 
