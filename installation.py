@@ -78,6 +78,9 @@ class Installation:
             session_idle_timeout=settings.session_idle_timeout,
             session_lifetime=settings.session_lifetime,
             hashing=HashingCost(settings.password_memory_kib, settings.password_iterations, settings.password_threads),
+            guesses_per_address=settings.guesses_per_address,
+            budget=settings.budget,
+            anonymous_budget=settings.anonymous_budget,
         )
         database = SQLiteDatabase(settings.database_file, patience=settings.database_timeout)
         try:

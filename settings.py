@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     password_memory_kib: int = Field(default=19456, ge=8, le=1_048_576)
     password_iterations: int = Field(default=2, ge=1, le=100)
     password_threads: int = Field(default=2, ge=1, le=64)
+    guesses_per_address: int = Field(default=60, ge=1, le=1_000_000)
+    budget: int = Field(default=100_000, ge=0)
+    anonymous_budget: int = Field(default=20_000, ge=0)
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

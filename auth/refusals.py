@@ -3,6 +3,7 @@
 A refusal says what the caller may know and nothing of the rest. `schema.errors` turns each kind into its code.
 """
 
+import math
 from collections.abc import Iterable
 from datetime import timedelta
 from enum import Enum
@@ -91,3 +92,16 @@ class Overloaded(Exception):
     def __init__(self, retry_after: timedelta) -> None:
         super().__init__("Too much is waiting; try again shortly.")
         self.retry_after = retry_after
+
+
+class RateLimited(Exception):
+    """It was tried too often in too short a time; nothing was looked at, and nothing was done."""
+
+    def __init__(self, retry_after: timedelta) -> None:
+        super().__init__("There were too many attempts; try again later.")
+        self.retry_after = retry_after
+
+    @property
+    def seconds(self) -> int:
+        """After how many whole seconds to try again: one at least."""
+        return max(1, math.ceil(self.retry_after.total_seconds()))

@@ -27,6 +27,7 @@ from schema.login import LoginMutation
 from schema.node import NodeQuery
 from schema.passwords import PasswordsMutation
 from schema.prepared import Preparing
+from schema.rate_limit import RateLimitQuery
 from schema.refresh import RefreshMutation
 from schema.refused_acts import NotesRefusals
 from schema.service_accounts import ServiceAccountsMutation, ServiceAccountsQuery
@@ -39,7 +40,7 @@ from schema.users import UsersMutation, UsersQuery
 from schema.viewer import ViewerQuery
 
 _CORE = {
-    "Query": (ViewerQuery, NodeQuery, UsersQuery, ServiceAccountsQuery, AuditEventsQuery),
+    "Query": (ViewerQuery, NodeQuery, UsersQuery, ServiceAccountsQuery, AuditEventsQuery, RateLimitQuery),
     "Mutation": (
         SignUpMutation,
         LoginMutation,

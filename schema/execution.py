@@ -158,12 +158,13 @@ class Schema(strawberry.Schema):
 
     async def _admitted(self, request: GraphQLRequest, context: Context) -> tuple[Prepared, Operation]:
         """Return what is to be run. Raises `Refused`, and what the gate raises."""
-        prepared = self._documents.take(request)
+        await context.authenticate()
+        prepared = self._documents.take(request, before_preparing=context.pay_for_new_document)
         if prepared.errors:
             raise Refused(prepared.errors)
         operation = prepared.operation(request.operation_name)
         operation.require_affordable(request.variables)
-        await context.authenticate()
+        context.pay(operation.cost(request.variables))
         if operation.introspects:
             self._introspection.require(context)
         return prepared, operation
@@ -178,7 +179,6 @@ class Schema(strawberry.Schema):
             dict(request.variables or {}),
             request.operation_name,
             is_awaitable=_is_awaitable,
-            hide_suggestions=not self._introspection.suggests,
             hide_suggestions=not self._introspection.suggests,
             operation_extensions=None,
         )
@@ -222,4 +222,8 @@ def refused_answer(error: Exception, context: Context) -> Answer:
 
 
 def _presented(errors: Sequence[GraphQLError], context: Context) -> list[dict[str, Any]]:
-    return [dict(presented(error, context.request_id).formatted) for error in errors]
+    shown = [presented(error, context.request_id).formatted for error in errors]
+    for error in shown:
+        if error["extensions"]["code"] == Code.RATE_LIMITED.name:
+            context.note_wait(error["extensions"]["retryAfter"])
+    return [dict(error) for error in shown]

@@ -47,7 +47,7 @@ class Query:
         return Leaf()
 
 
-TREE = Domain(name="tree", query=Query)
+TREE: Domain[None] = Domain(name="tree", query=Query)
 
 
 def documents(**limits: int) -> Documents:
