@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auth.budgets import MOST_REMEMBERED, Budgets
+from auth.gate import Credential
 from auth.identity import Identity, IdentityKind
 from auth.origin import Origin
 from auth.policy import Policy
@@ -175,7 +176,7 @@ async def test_the_field_and_the_headers_say_what_the_operation_cost_and_what_is
     assert await asked(nobody) == {
         "limit": 1_000,
         "cost": NEW_DOCUMENT + 5,  # the text was not seen before
-        "remaining": 895 - 0,
+        "remaining": 895,
         "resetAt": ANY,
     }
     answer = await nobody.ask(RATE_LIMIT)
@@ -197,8 +198,6 @@ async def test_beyond_the_budget_an_operation_is_refused_before_it_runs_and_the_
     house.clock.stop()
     ada, nobody = await house.person("ada"), house.client()
     assert (await nobody.ask(RATE_LIMIT)).response.status_code == 200
-    refused = await nobody.ask(RATE_LIMIT)
-    assert await nobody.ask(RATE_LIMIT) is not None
     for answer in (await nobody.ask(RATE_LIMIT), await nobody.ask("{ rateLimit { limit } } # never seen")):
         assert answer.response.status_code == 429
         assert answer.code == "RATE_LIMITED"
@@ -207,7 +206,6 @@ async def test_beyond_the_budget_an_operation_is_refused_before_it_runs_and_the_
     assert (await ada.ask(RATE_LIMIT)).response.status_code == 200  # a person has a budget of their own
     house.clock.move(timedelta(minutes=1))
     assert (await nobody.ask(RATE_LIMIT)).response.status_code == 200
-    assert refused is not None
 
 
 async def test_documents_that_were_never_seen_are_paid_for_before_they_are_looked_at(open_house: OpenHouse) -> None:
