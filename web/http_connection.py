@@ -29,6 +29,9 @@ class HttpConnection(TimedConnection):
     """One connection of a client, from the first byte to the last, or until a WebSocket takes it over."""
 
     _received = 0
+    _hosts = 0
+
+    # What runs with every request names its base: `super()` takes four times as long.
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, as far as it is within the limits."""
@@ -44,27 +47,35 @@ class HttpConnection(TimedConnection):
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._stage = HEAD
+        self._hosts = 0
         if self.cycle is not None:  # the first one's time runs from the connection's beginning
             self._since = self._guard.now
-        super().on_message_begin()
+        TimedConnection.on_message_begin(self)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        name = name.lower()
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Pass a request on, unless its header is none of HTTP/1.1."""
-        if len(self.headers) > MOST_HEADERS:
+        """Pass a request on, unless there is something wrong with its header."""
+        if len(self.headers) > MOST_HEADERS or (self._received > LARGEST_HEAD and self._head_size() > LARGEST_HEAD):
             raise _Refused(Refusal.HEADER_TOO_LARGE)
         if len(self.pipeline) >= _MOST_WAITING:
             raise _Refused(Refusal.TOO_MANY_AT_ONCE)
-        version = self.parser.get_http_version()
-        hosts = len([name for name, _ in self.headers if name == b"host"])
-        # RFC 9112, section 3.2. llhttp takes 0.9, 2.0 and RTSP as well.
-        if version not in {"1.1", "1.0"} or hosts > 1 or (not hosts and version == "1.1"):
+        # RFC 9112, section 3.2.
+        if self._hosts != 1 and (self._hosts or self.parser.get_http_version() == "1.1"):
             raise _Refused(Refusal.NOT_HTTP)
         if self.parser.should_upgrade():
             self.scope["method"] = self.parser.get_method().decode()
             if self.scope["method"] == "CONNECT":
                 raise _Refused(Refusal.NOT_HTTP)
             return  # `_upgrade` follows
-        super().on_headers_complete()
+        TimedConnection.on_headers_complete(self)
         self._stage = BODY
         self._since = self._guard.now
         # The parser reports trailers as headers. In the request's own list they would pass for what the client, or a
@@ -77,7 +88,7 @@ class HttpConnection(TimedConnection):
             self._stage = REQUEST
             self._since = self._guard.now
             self._received = 0
-            super().on_message_complete()
+            TimedConnection.on_message_complete(self)
 
     def _feed(self, data: bytes) -> None:
         self._received += len(data)
@@ -89,14 +100,18 @@ class HttpConnection(TimedConnection):
             cause = error.__context__
             self._refuse(cause.refusal if isinstance(cause, _Refused) else Refusal.NOT_HTTP)
         else:
-            if self._received > LARGEST_HEAD:
+            if self._received >= LARGEST_HEAD:
                 if self._stage is not BODY:
                     self._refuse(Refusal.HEADER_TOO_LARGE)
                 elif self._received > _LARGEST_ON_THE_WIRE:
                     self._refuse(Refusal.BODY_TOO_LARGE)
 
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
+
     def _upgrade(self, rest: bytes) -> None:
-        if self._get_upgrade() == b"websocket":
+        version = self.parser.get_http_version()
+        if self._get_upgrade() == b"websocket" and version == "1.1":
             if self._is_answering or rest:
                 # Two would write to one connection; and before the answer a client has nothing to say.
                 self._refuse(Refusal.TOO_MANY_AT_ONCE)
@@ -106,7 +121,6 @@ class HttpConnection(TimedConnection):
             return
         # Any other upgrade is ignored, as RFC 9110, section 7.8, allows. The parser has not ignored it: it skipped the
         # body, which would now be taken for a request of its own. So the request is parsed again without the upgrade.
-        version = self.parser.get_http_version()
         first = b"%s %s HTTP/%s" % (self.scope["method"].encode(), self.url, version.encode())
         lines = [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
