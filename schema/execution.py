@@ -18,6 +18,7 @@ from strawberry.execution.is_awaitable import optimized_is_awaitable
 from schema.context import Context
 from schema.documents import Documents, Operation, Prepared
 from schema.errors import Code, presented, refusal
+from schema.executor import OperationExecutor
 from schema.guards import Guard
 from schema.introspection import Introspection
 from schema.requests import GraphQLRequest
@@ -171,7 +172,7 @@ class Schema(strawberry.Schema):
 
     def _executor(self, prepared: Prepared, request: GraphQLRequest, context: Context) -> Any:
         """Return what executes an operation, or a list of what is wrong with its variables."""
-        return self.execution_context_class.build(
+        return OperationExecutor.build(
             self._schema,
             prepared.document,
             None,
@@ -180,7 +181,6 @@ class Schema(strawberry.Schema):
             request.operation_name,
             is_awaitable=_is_awaitable,
             hide_suggestions=not self._introspection.suggests,
-            operation_extensions=None,
         )
 
     async def _executed(self, prepared: Prepared, request: GraphQLRequest, context: Context) -> Answer:
@@ -188,7 +188,7 @@ class Schema(strawberry.Schema):
         if isinstance(executor, list):
             return refused_answer(Refused(executor), context)
         result = execute_root_selection_set(executor)
-        if isawaitable(result):
+        if not isinstance(result, ExecutionResult):
             result = await result
         if result.errors:
             await context.record_refusals()

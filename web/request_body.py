@@ -1,9 +1,8 @@
 """A request's body, whole and in time, or a coded refusal: nothing is kept that is too large or of another type."""
 
-import asyncio
+from starlette.types import Receive
 
-from starlette.types import Message, Receive
-
+from web.deadline import within
 from web.refused import RequestRefused
 from web.request_headers import RequestHeaders
 
@@ -26,25 +25,24 @@ async def read_body(receive: Receive, headers: RequestHeaders, *, seconds: float
     if announced is not None and announced.isdecimal() and int(announced[:20]) > largest:
         raise _too_large(largest)
     try:
-        async with asyncio.timeout(seconds):
-            return await _rest(receive, await receive(), largest)
+        return await within(seconds, _whole(receive, largest))
     except TimeoutError as error:
         raise RequestRefused(408, "The body did not arrive in time.", connection="close") from error
 
 
-async def _rest(receive: Receive, message: Message, largest: int) -> bytes:
-    body = bytearray()
+async def _whole(receive: Receive, largest: int) -> bytes:
+    body = b""
     while True:
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise RequestRefused(400, "The body broke off.")
         body += message.get("body", b"")
         _require_within(body, largest)
         if not message.get("more_body", False):
-            return bytes(body)
-        message = await receive()
+            return body
 
 
-def _require_within(body: bytes | bytearray, largest: int) -> None:
+def _require_within(body: bytes, largest: int) -> None:
     if len(body) > largest:
         raise _too_large(largest)
 
