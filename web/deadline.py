@@ -16,13 +16,15 @@ async def within(seconds: float, awaitable: Awaitable[Result]) -> Result:
     if not isinstance(awaitable, Coroutine):
         async with asyncio.timeout(seconds):
             return await awaitable
+    result: Result
     try:
         waits_for = awaitable.send(None)
     except StopIteration as finished:
-        result: Result = finished.value
+        result = finished.value
         return result
     async with asyncio.timeout(seconds):
-        return await _Begun(awaitable, waits_for)
+        result = await _Begun(awaitable, waits_for)
+        return result
 
 
 class _Begun:

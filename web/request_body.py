@@ -36,7 +36,7 @@ async def _whole(receive: Receive, largest: int) -> bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise RequestRefused(400, "The body broke off.")
-        body += message.get("body", b"")
+        body += bytes(message.get("body", b""))
         _require_within(body, largest)
         if not message.get("more_body", False):
             return body
