@@ -82,7 +82,7 @@ class Installation:
             try:
                 yield auth
             finally:
-                auth.close()
+                await auth.close()
         finally:
             await database.close()
 

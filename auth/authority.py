@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from auth.activity import Activity
 from auth.api_tokens import ApiTokens
 from auth.audit import Audit
 from auth.clock import Clock, SystemClock
@@ -14,6 +15,7 @@ from auth.key_ring import KeyRing
 from auth.login import Login
 from auth.passwords import Passwords
 from auth.policy import Policy
+from auth.publications import Publications
 from auth.refresh_tokens import RefreshTokens
 from auth.renewal import Renewal
 from auth.scopes import Rights
@@ -53,9 +55,13 @@ class Auth:
     setup: Setup
     users: Users
     passwords: Passwords
+    activity: Activity
+    publications: Publications
 
-    def close(self) -> None:
-        """End the threads that hash. The database is closed by whoever opened it."""
+    async def close(self) -> None:
+        """End every stream, and the threads that hash. The database is closed by whoever opened it."""
+        await self.activity.close()
+        await self.publications.close()
         self.passwords.close()
 
 
@@ -108,4 +114,6 @@ async def open_auth(
         setup=Setup(database, users, clock),
         users=users,
         passwords=passwords,
+        activity=Activity(database),
+        publications=Publications(database, clock),
     )

@@ -29,6 +29,7 @@ class Reason(Enum):
     HUMAN_REQUIRED = "This needs a person's session."
     STEP_UP_REQUIRED = "This needs a recent login: log in again."
     COOKIES_NEED_POST = "Cookies can be set and taken away on the answer to a plain POST alone."
+    STREAM_NOT_READ = "The stream was not read as fast as it grew: subscribe again, and load what was missed."
     LAST_ADMINISTRATOR = "The last enabled administrator can be neither disabled nor deprived of the role."
 
 
@@ -62,6 +63,13 @@ class SigningKeyRevoked(Unauthenticated):
 
 class Forbidden(Refusal):
     """It is known who calls, and they may not: trying again will not help."""
+
+
+class FellBehind(Refusal):
+    """Who follows something did not take what there was; what came since is not kept for them."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.STREAM_NOT_READ)
 
 
 class NotFound(Exception):

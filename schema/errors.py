@@ -12,7 +12,7 @@ import structlog
 from graphql import GraphQLError, GraphQLSyntaxError, Node
 from strawberry.exceptions import StrawberryInputCoercionError
 
-from auth.refusals import Conflict, Forbidden, NotFound, Overloaded, Reason, Unauthenticated
+from auth.refusals import Conflict, FellBehind, Forbidden, NotFound, Overloaded, Reason, Unauthenticated
 from store import StoreUnavailable
 
 _log = structlog.get_logger("watchword.schema")
@@ -78,6 +78,8 @@ def _answer(error: GraphQLError) -> tuple[str, dict[str, Any]]:  # noqa: C901, P
         case Forbidden():
             more = {"required": list(cause.required), "granted": list(cause.granted)} if cause.required else {}
             return str(cause), {"code": Code.FORBIDDEN.name, "reason": cause.reason.name, **more}
+        case FellBehind():
+            return str(cause), {"code": Code.UNAVAILABLE.name, "reason": cause.reason.name}
         case NotFound():
             return str(cause), {"code": Code.NOT_FOUND.name}
         case Conflict():

@@ -55,6 +55,12 @@ def _page(*, after: bool, of_subject: bool) -> Statement:
 
 
 _PAGES = {(after, own): _page(after=after, of_subject=own) for after in (False, True) for own in (False, True)}
+_SINCE = Statement(
+    select(*_COLUMNS)
+    .where(audit_events.c.id > bindparam("after"))
+    .order_by(audit_events.c.id)
+    .limit(bindparam("limit"))
+)
 
 
 async def add(tx: Transaction, event: AuditEventRow) -> None:
@@ -89,6 +95,11 @@ async def page(reader: Reader, *, subject_id: str | None, limit: int, after: str
     if after is not None:
         values["after"] = after
     return [_event(row) for row in await reader.all(_PAGES[after is not None, subject_id is not None], **values)]
+
+
+async def since(reader: Reader, after: str, limit: int) -> list[AuditEventRow]:
+    """Return events, the oldest first, newer than the id `after`."""
+    return [_event(row) for row in await reader.all(_SINCE, after=after, limit=limit)]
 
 
 def _event(row: Row) -> AuditEventRow:

@@ -173,3 +173,13 @@ audit_events = Table(
     Column("request_id", Text, nullable=True),
     Index("ix_audit_events_subject_id_id", "subject_id", "id"),
 )
+
+# What domains tell those who follow them, for as long as every process needs to have read it (auth/publications.py).
+publications = Table(
+    "publications",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("at", Instant, nullable=False, index=True),
+)
