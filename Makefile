@@ -25,8 +25,9 @@ test: $(VENV)/.dev web/static/.built $(VERIFIER)/node_modules/.installed ## Set 
 	$(BIN)/pytest -n auto
 
 .PHONY: bench
-bench: $(VENV)/.runtime ## Measure what tokens and the gate cost; bench/RESULTS.md has what it printed.
+bench: $(VENV)/.dev ## Measure what tokens cost, and compare with the stack of Strawberry's docs; see bench/RESULTS.md.
 	@$(BIN)/python -m bench.tokens
+	@$(BIN)/python -m bench
 
 .PHONY: format
 format: $(VENV)/.dev ## Format the code.
