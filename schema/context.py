@@ -86,9 +86,10 @@ class Context:
     async def reaffirm(self) -> None:
         """Look anew at who calls, as the rows have it now: an operation that goes on must not outlive its session.
 
-        Raises `Unauthenticated`, and `StoreUnavailable`.
+        Whoever it was known to be it has to be still. Raises `Unauthenticated`, and `StoreUnavailable`.
         """
-        identity = await self.auth.gate.reaffirm(self._credential, self.origin)
+        known = self._answer.identity if isinstance(self._answer, Admission) else None
+        identity = await self.auth.gate.reaffirm(self._credential, self.origin, known=known)
         self._answer = Admission(identity)
 
     async def record_refusals(self) -> None:

@@ -13,16 +13,19 @@ from typing import Any, NamedTuple
 import strawberry
 from graphql import ExecutionResult, Executor, GraphQLError, GraphQLSchema
 from graphql.execution import create_source_event_stream, execute_root_selection_set, execute_subscription_event
+from graphql.execution.collect_fields import collect_fields
 from strawberry.execution.is_awaitable import optimized_is_awaitable
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from schema.context import Context
 from schema.documents import Documents, Operation, Prepared
 from schema.errors import Code, presented, refusal
+from schema.guards import Guard
 from schema.requests import GraphQLRequest
 from store import StoreUnavailable
 
 # A stream ends within 5 seconds of the session that it was opened with, also when nothing happens on it.
-_LOOK_EVERY = timedelta(seconds=1)
+LOOK_EVERY = timedelta(seconds=1)
 _ATTEMPTS = 4
 
 
@@ -80,11 +83,16 @@ class Schema(strawberry.Schema):
             return refused_answer(error, context)
         return await self._executed(prepared, request, context)
 
-    async def follow(self, request: GraphQLRequest, context: Context) -> Answer | AsyncGenerator[Answer]:
+    async def follow(
+        self, request: GraphQLRequest, context: Context, *, is_watched: bool = False
+    ) -> Answer | AsyncGenerator[Answer]:
         """Run any operation: a subscription gives an iterator of answers, everything else the one answer there is.
 
         Each event is preceded by a fresh look at who calls and at the field's guards: the iterator ends with the answer
         that says what was refused. An iterator that is not wanted any more is closed with `aclose`.
+
+        Where nothing happens there is a look each second too, unless the transport says that it looks by itself: then
+        the caller `is_watched`.
         """
         try:
             prepared, operation = await self._admitted(request, context)
@@ -100,19 +108,20 @@ class Schema(strawberry.Schema):
         if isinstance(source, ExecutionResult):
             await context.record_refusals()
             return self._answer(source, context)
-        return self._events(executor, source, context)
+        return self._events(executor, source, context, pause=None if is_watched else LOOK_EVERY.total_seconds())
 
     async def _events(
-        self, executor: Executor[Any], source: AsyncIterable[Any], context: Context
+        self, executor: Executor[Any], source: AsyncIterable[Any], context: Context, *, pause: float | None
     ) -> AsyncGenerator[Answer]:
         """Turn each event of a source into an answer, for as long as the caller may see them."""
         events, upcoming = aiter(source), None
+        guards = self._guards_of_subscription(executor)
         try:
             while True:
                 upcoming = asyncio.ensure_future(anext(events))
                 while not upcoming.done():
-                    await asyncio.wait([upcoming], timeout=_LOOK_EVERY.total_seconds())
-                    await self._require_good(context)
+                    await asyncio.wait([upcoming], timeout=pause)
+                    await self._require_good(context, guards)
                 result = execute_subscription_event(executor.build_per_event_executor(upcoming.result()))
                 yield self._answer(await result if isawaitable(result) else result, context)
         except StopAsyncIteration:
@@ -120,13 +129,23 @@ class Schema(strawberry.Schema):
         except Exception as error:  # noqa: BLE001 - whatever a source raises is presented like any other error
             yield refused_answer(error, context)
         finally:
-            if upcoming is not None and not upcoming.done():
+            if upcoming is not None:
                 upcoming.cancel()
-                await asyncio.wait([upcoming])
-            if isinstance(events, AsyncGenerator):
-                await events.aclose()
+                await asyncio.gather(upcoming, return_exceptions=True)
+            if (close := getattr(events, "aclose", None)) is not None:
+                await close()
 
-    async def _require_good(self, context: Context) -> None:
+    def _guards_of_subscription(self, executor: Executor[Any]) -> list[Guard]:
+        """Return what stands at the door of the one field that a subscription has: Strawberry asks it once."""
+        root, operation = self._schema.subscription_type, executor.operation
+        if root is None:
+            return []
+        collected = collect_fields(self._schema, executor.fragments, executor.variable_values, root, operation)
+        (details, *_), *_ = collected.grouped_field_set.values()
+        field = root.fields[details.node.name.value].extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
+        return [guard() for guard in field.permission_classes if issubclass(guard, Guard)]
+
+    async def _require_good(self, context: Context, guards: Sequence[Guard]) -> None:
         """Look anew at who calls, and whether the field's guards still let them pass.
 
         A database that does not answer is asked again for a while: nothing is shown meanwhile, and nobody is sent away.
@@ -135,11 +154,13 @@ class Schema(strawberry.Schema):
         for attempt in range(_ATTEMPTS):
             try:
                 await context.reaffirm()
+                for guard in guards:
+                    guard.check(context)
                 break
             except StoreUnavailable:
                 if attempt == _ATTEMPTS - 1:
                     raise
-                await asyncio.sleep(_LOOK_EVERY.total_seconds())
+                await asyncio.sleep(LOOK_EVERY.total_seconds())
 
     async def _admitted(self, request: GraphQLRequest, context: Context) -> tuple[Prepared, Operation]:
         """Return what is to be run. Raises `Refused`, and what the gate raises."""

@@ -10,6 +10,7 @@ from auth import Auth
 
 _REQUEST_ID = "watchword.request_id"
 _ADDRESS = "watchword.address"
+_OPERATIONS = "watchword.operations"
 RUNTIME = "watchword.runtime"
 
 
@@ -42,3 +43,13 @@ def name_request(scope: Scope, request_id: str, address: str | None) -> None:
     """Give a request its id, and say where it comes from."""
     scope[_REQUEST_ID] = request_id
     scope[_ADDRESS] = address
+
+
+def note_operations(scope: Scope, how_many: int) -> None:
+    """Say how many operations a socket has carried."""
+    scope[_OPERATIONS] = how_many
+
+
+def operations_of(scope: Scope) -> int:
+    """Return how many operations a socket has carried."""
+    return int(scope.get(_OPERATIONS, 0))
