@@ -22,8 +22,8 @@ _log = structlog.get_logger("watchword.auth")
 # How late an event may be. Half of it is twice the reads; one costs 20 µs while nothing happens.
 _PAUSE = timedelta(milliseconds=250)
 
-# An id is made before its transaction commits, and another process may commit a later one first. So each read begins so
-# long before the newest row that was seen. With a single writer, as SQLite has, a transaction may take longer still.
+# An id is made before its transaction commits, and another process may commit a later one first. So for so long what
+# lies before the newest row is read again. With a single writer, as SQLite has, a transaction may take longer still.
 _OVERLAP = timedelta(seconds=5)
 
 # Between two pages the listeners have their turn, so it is smaller than what may wait for one of them.
@@ -188,8 +188,8 @@ class Following(Generic[Row]):
             await asyncio.sleep(0)
         self._handed_out = found
         if newest:
-            # An id of the future, from a clock that was wrong, must not hide what comes before it.
-            self._after = max(self._after, earlier(min(newest, now), _OVERLAP))
+            # Not beyond the present: an id of a clock that was ahead must not hide what comes before it.
+            self._after = max(self._after, min(newest, earlier(now, _OVERLAP)))
 
     def _hand_out(self, row: Row) -> None:
         for key in self._keys_of(row):

@@ -1,7 +1,8 @@
 """The schema is built here, from the core's types and the domains', and refused if a root field has no guard."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import strawberry
@@ -19,6 +20,7 @@ from schema.documents import CREDENTIAL, Documents
 from schema.domain import Domain, DomainRefused
 from schema.execution import Schema
 from schema.guards import DIRECTIVES, Guard
+from schema.live_events import LiveEventsSubscription
 from schema.login import LoginMutation
 from schema.node import NodeQuery
 from schema.passwords import PasswordsMutation
@@ -46,7 +48,7 @@ _CORE = {
         UsersMutation,
         SetupMutation,
     ),
-    "Subscription": (),
+    "Subscription": (LiveEventsSubscription,),
 }
 
 _DESCRIPTIONS = {
@@ -62,10 +64,15 @@ class UnguardedField(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A schema, and the rights that its scopes and roles amount to."""
+    """A schema, the rights that its scopes and roles amount to, and who stands at the door of each subscription.
+
+    Guards run once, when a subscription begins; `subscription_guards`, by the name of the root field, are asked anew
+    before each event.
+    """
 
     schema: Schema
     rights: Rights
+    subscription_guards: Mapping[str, tuple[Guard, ...]]
 
 
 def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
@@ -84,8 +91,9 @@ def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
                 _require_guard(root, field, part)
     for part in parts["Mutation"]:
         _note_refusals(part)
+    subscription_guards = _guards_by_name(parts["Subscription"])
     try:
-        schema = _assemble(parts, [type_ for domain in domains for type_ in domain.types])
+        schema = _assemble(parts, [type_ for domain in domains for type_ in domain.types], subscription_guards)
     except DuplicatedTypeName as error:
         both = " and ".join(
             f"{type_.__module__}.{type_.__qualname__}" for type_ in (error.first_cls, error.second_cls) if type_
@@ -94,10 +102,12 @@ def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
     for type_name, field in _all_fields(schema._schema):  # noqa: SLF001 - it has no public name in Strawberry
         _require_known_scopes(type_name, field, all_rights)
         _print_guards(field)
-    return Built(schema, all_rights)
+    return Built(schema, all_rights, subscription_guards)
 
 
-def _assemble(parts: dict[str, list[type]], types: list[type]) -> Schema:
+def _assemble(
+    parts: dict[str, list[type]], types: list[type], subscription_guards: Mapping[str, tuple[Guard, ...]]
+) -> Schema:
     credential_fields = frozenset(
         _graphql_name(field)
         for part in parts["Mutation"]
@@ -106,9 +116,10 @@ def _assemble(parts: dict[str, list[type]], types: list[type]) -> Schema:
     )
     return Schema(
         prepare=lambda schema: Documents(schema, credential_fields),
+        subscription_guards=subscription_guards,
         query=_root("Query", parts),
         mutation=_root("Mutation", parts),
-        subscription=_root("Subscription", parts) if parts["Subscription"] else None,
+        subscription=_root("Subscription", parts),
         types=[*DIRECTIVES, *types],
         config=StrawberryConfig(disable_field_suggestions=True),
     )
@@ -205,6 +216,11 @@ def _all_fields(schema: GraphQLSchema) -> Iterator[tuple[str, StrawberryField]]:
 
 def _guards(field: StrawberryField) -> list[type[Guard]]:
     return [guard for guard in field.permission_classes if issubclass(guard, Guard)]
+
+
+def _guards_by_name(parts: Sequence[type]) -> Mapping[str, tuple[Guard, ...]]:
+    fields = (field for part in parts for field in _fields(part))
+    return MappingProxyType({_graphql_name(field): tuple(guard() for guard in _guards(field)) for field in fields})
 
 
 def _fields(part: type) -> list[StrawberryField]:

@@ -5,7 +5,7 @@ else, and what is behind it (graphql-core's executor) can be replaced without a 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from datetime import timedelta
 from inspect import isawaitable
 from typing import Any, NamedTuple
@@ -15,7 +15,6 @@ from graphql import ExecutionResult, Executor, GraphQLError, GraphQLSchema
 from graphql.execution import create_source_event_stream, execute_root_selection_set, execute_subscription_event
 from graphql.execution.collect_fields import collect_fields
 from strawberry.execution.is_awaitable import optimized_is_awaitable
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from schema.context import Context
 from schema.documents import Documents, Operation, Prepared
@@ -64,9 +63,16 @@ class Answer(NamedTuple):
 class Schema(strawberry.Schema):
     """A schema that answers nothing uncoded and logs nothing of a document."""
 
-    def __init__(self, *, prepare: Callable[[GraphQLSchema], Documents], **parts: Any) -> None:
+    def __init__(
+        self,
+        *,
+        prepare: Callable[[GraphQLSchema], Documents],
+        subscription_guards: Mapping[str, Sequence[Guard]],
+        **parts: Any,
+    ) -> None:
         super().__init__(**parts)
         self._documents = prepare(self._schema)
+        self._subscription_guards = subscription_guards
 
     async def answer(self, request: GraphQLRequest, context: Context, *, queries_only: bool = False) -> Answer:
         """Run a query or, unless it is to be `queries_only`, a mutation.
@@ -135,15 +141,14 @@ class Schema(strawberry.Schema):
             if (close := getattr(events, "aclose", None)) is not None:
                 await close()
 
-    def _guards_of_subscription(self, executor: Executor[Any]) -> list[Guard]:
+    def _guards_of_subscription(self, executor: Executor[Any]) -> Sequence[Guard]:
         """Return what stands at the door of the one field that a subscription has: Strawberry asks it once."""
         root, operation = self._schema.subscription_type, executor.operation
         if root is None:
-            return []
+            return ()
         collected = collect_fields(self._schema, executor.fragments, executor.variable_values, root, operation)
         (details, *_), *_ = collected.grouped_field_set.values()
-        field = root.fields[details.node.name.value].extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
-        return [guard() for guard in field.permission_classes if issubclass(guard, Guard)]
+        return self._subscription_guards[details.node.name.value]
 
     async def _require_good(self, context: Context, guards: Sequence[Guard]) -> None:
         """Look anew at who calls, and whether the field's guards still let them pass.

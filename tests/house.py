@@ -125,6 +125,7 @@ class House:
         # Cheap hashes, through the public settings; everything else is as it is served.
         cheap = {"password_memory_kib": 8, "password_iterations": 1}
         self.settings: Settings = load_settings(**{"data_dir": data_dir, **cheap, **settings})
+        self.domains = tuple(domains)
         self.app = create_app(self.settings, domains, clock=self.clock)
         self._stack = AsyncExitStack()
         self._state: dict[str, Any] = {}
@@ -141,9 +142,13 @@ class House:
         await self._stack.aclose()
 
     @property
-    def auth(self) -> Auth:
+    def runtime(self) -> Runtime:
         runtime: Runtime = self._state[RUNTIME]
-        return runtime.auth
+        return runtime
+
+    @property
+    def auth(self) -> Auth:
+        return self.runtime.auth
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.app({**scope, "state": dict(self._state)}, receive, send)
