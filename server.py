@@ -20,6 +20,7 @@ from installation import Installation, assemble
 from schema import Domain
 from settings import Settings, WrongSettings
 from web.logs import configure_logs
+from web.request_body import LARGEST_BODY
 from web.routes import Edge, build_app
 from web.state import RUNTIME, Runtime
 
@@ -63,7 +64,11 @@ def serve(installation: Installation) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=LARGEST_BODY,
+        ws_per_message_deflate=False,  # a kilobyte would unpack to a megabyte
+        ws_ping_interval=20,
+        ws_ping_timeout=20,
         timeout_graceful_shutdown=_GRACE,
     )
     # The port is taken first: a second server that finds it taken must not replace the first one's setup token.
@@ -73,11 +78,21 @@ def serve(installation: Installation) -> None:
         print(_WELCOME.format(url=settings.public_url, token=token.reveal()), flush=True)  # noqa: T201
     # uvicorn ends in good order and then raises the signal anew, whose default would report that as a crash.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = uvicorn.Server(config)
+    server = _Server(config)
     with suppress(KeyboardInterrupt):
         server.run(sockets)
     if not server.started:
         sys.exit(1)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which closes sockets when it ends, but waits for event streams: these are told here."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End in good order."""
+        runtime: Runtime = self.lifespan.state[RUNTIME]
+        runtime.ending.set()
+        await super().shutdown(sockets)
 
 
 def main() -> None:

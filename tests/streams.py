@@ -1,19 +1,18 @@
 """Subscriptions, followed as a client follows them: the one place that knows by which transport."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from starlette.datastructures import MutableHeaders
-from starlette.requests import HTTPConnection
-from strawberry.types import ExecutionResult
-
+from auth.origin import Origin
 from schema import Context, build_schema
-from schema.errors import presented
+from schema.execution import Answer
+from schema.requests import GraphQLRequest
 from tests.house import Client, House
-from web.cookies import CookieNames, ResponseCookies
-from web.credentials import read_credential, read_origin
+from web.cookies import CookieNames, NoCookies
+from web.credentials import read_credential
+from web.request_headers import RequestHeaders
 
 # Many times what it takes: only what is broken runs into it.
 PATIENCE = 10.0
@@ -24,10 +23,10 @@ _NAMES = CookieNames(secure=False)
 class Stream:
     """A subscription under way, and what comes of it."""
 
-    def __init__(self, context: Context, results: Any) -> None:
+    def __init__(self, context: Context, answers: AsyncGenerator[Answer]) -> None:
         self.context = context
-        self._results = results
-        self._next = asyncio.create_task(anext(results))
+        self._answers = answers
+        self._next = asyncio.create_task(anext(answers))
 
     @property
     def has_answered(self) -> bool:
@@ -37,10 +36,9 @@ class Stream:
     async def answer(self) -> dict[str, Any]:
         """Wait for what comes next: `data`, and `errors` if there are any. Raises StopAsyncIteration at the end."""
         async with asyncio.timeout(PATIENCE):
-            result: ExecutionResult = await self._next
-        self._next = asyncio.create_task(anext(self._results))
-        errors = [presented(error, self.context.request_id).formatted for error in result.errors or []]
-        return {"data": result.data, **({"errors": errors} if errors else {})}
+            answer: Answer = await self._next
+        self._next = asyncio.create_task(anext(self._answers))
+        return answer.as_response()
 
     async def event(self) -> Any:
         """Wait for the next event, and return what its one field holds."""
@@ -52,7 +50,7 @@ class Stream:
     async def close(self) -> None:
         self._next.cancel()
         await asyncio.wait([self._next])
-        await self._results.aclose()
+        await self._answers.aclose()
 
 
 @asynccontextmanager
@@ -83,15 +81,18 @@ def listeners(house: House) -> int:
 
 async def _subscribe(house: House, client: Client, query: str, variables: Mapping[str, Any]) -> Stream:
     request = client.build_request("POST", "/graphql")
-    headers = [(name.lower(), value) for name, value in request.headers.raw]
-    connection = HTTPConnection({"type": "http", "headers": headers, "client": ("127.0.0.1", 1)})
+    headers = RequestHeaders((name.lower(), value) for name, value in request.headers.raw)
     context = Context(
         auth=house.auth,
-        credential=read_credential(connection, _NAMES),
-        origin=read_origin(connection),
-        cookies=ResponseCookies(_NAMES, MutableHeaders(), house.clock),
+        credential=read_credential(headers, _NAMES),
+        origin=Origin(address="127.0.0.1", request_id="a-stream"),
+        cookies=NoCookies(),
         request_id="a-stream",
         services=house.runtime.services,
     )
-    schema = build_schema(house.domains).schema
-    return Stream(context, await schema.subscribe(query, dict(variables), context_value=context))
+    answers = await build_schema(house.domains).schema.follow(GraphQLRequest(query, variables), context)
+    return Stream(context, _alone(answers) if isinstance(answers, Answer) else answers)
+
+
+async def _alone(answer: Answer) -> AsyncGenerator[Answer]:
+    yield answer

@@ -5,7 +5,7 @@ shown to them. It ends within seconds of their session, in whichever process tha
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from starlette.types import Receive, Send
@@ -63,7 +63,10 @@ class SocketConversation:
     async def _converse(self) -> None:
         try:
             await self._open()
-            await _first_of(self._over, self._hear(), self._watch())
+            steps: list[Awaitable[None]] = [self._over, self._hear()]
+            if not self._context.identity.is_anonymous:
+                steps.append(self._watch())
+            await _first_of(steps)
         except Unauthenticated as refused:
             if refused.reason is Reason.TOKEN_EXPIRED and not self._credential.by_cookie:
                 # The client's library gets another token, connects, and asks for everything anew. After an `error` it
@@ -117,6 +120,8 @@ class SocketConversation:
             request = read_graphql_request(message.payload)
         except RequestRefused as refused:
             raise SocketClosed(Close.INVALID_MESSAGE, str(refused)) from refused
+        if not request.says_what:
+            raise SocketClosed(Close.INVALID_MESSAGE, "The payload of subscribe has a query.")
         context = self._context_of(self._credential, new_id())
         context.become(self._context.identity)
         await self._operations.start(message.id, request, context)
@@ -165,7 +170,7 @@ def _presented(parameters: Mapping[str, Any]) -> Credential | None:
     return read_bearer(values)
 
 
-async def _first_of(*steps: Awaitable[None]) -> None:
+async def _first_of(steps: Iterable[Awaitable[None]]) -> None:
     """Go on with all of them until one ends. Raises what that one did."""
     tasks = [asyncio.ensure_future(step) for step in steps]
     try:

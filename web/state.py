@@ -1,7 +1,8 @@
 """What a request finds in its ASGI scope: the running services, and its own id."""
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.types import Scope
@@ -16,10 +17,14 @@ RUNTIME = "watchword.runtime"
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What the lifespan opened: `auth`, and each domain's service by the domain's name."""
+    """What the lifespan opened: `auth`, and each domain's service by the domain's name.
+
+    `ending` is set when the server has been told to stop, and waits for what it has not answered yet.
+    """
 
     auth: Auth
     services: Mapping[str, Any]
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def runtime_of(scope: Scope) -> Runtime:
