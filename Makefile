@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV     := .venv
 BIN      := $(VENV)/bin
-VERIFIER := examples/resource_server/node
+PACKAGES := examples/resource_server/node tests/clients
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -17,7 +17,7 @@ serve: $(VENV)/.runtime web/static/.built ## Set everything up, then serve on ht
 	@$(BIN)/watchword serve
 
 .PHONY: test
-test: $(VENV)/.dev web/static/.built $(VERIFIER)/node_modules/.installed ## Set everything up, then run every check and every test.
+test: $(VENV)/.dev web/static/.built $(PACKAGES:=/node_modules/.installed) ## Set everything up, then run every check and every test.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -50,7 +50,7 @@ lock: $(VENV)/.dev ## Lock the newest versions that pyproject.toml allows, with 
 
 .PHONY: clean
 clean: ## Remove everything that was set up or built; the data folder stays.
-	rm -rf $(VENV) .node web/static dashboard/node_modules $(VERIFIER)/node_modules
+	rm -rf $(VENV) .node web/static dashboard/node_modules $(PACKAGES:=/node_modules)
 
 LOCK := --quiet --universal --generate-hashes --no-emit-index-url --no-header --upgrade --python-version 3.11
 
@@ -68,8 +68,8 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-$(VERIFIER)/node_modules/.installed: $(VERIFIER)/package-lock.json | $(VENV)/bin/python
-	cd $(VERIFIER) && ../../../scripts/with_node npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
+%/node_modules/.installed: %/package-lock.json | $(VENV)/bin/python
+	cd $* && $(CURDIR)/scripts/with_node npm ci --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@
 
 web/static/.built: $(shell find dashboard -type f -not -path '*/node_modules/*') | $(VENV)/bin/python

@@ -5,8 +5,9 @@ from functools import partial
 
 import store.audit_events
 from auth.audit import Act, require_everything, require_own
-from auth.following import Following, Listener
+from auth.following import Following
 from auth.identity import Identity
+from auth.listener import Listener
 from store import Database
 from store.audit_events import AuditEventRow
 
@@ -17,7 +18,9 @@ class Activity:
     """Follows the record. What is recorded once a stream has been given comes in it, within half a second."""
 
     def __init__(self, database: Database) -> None:
-        self._following = Following(partial(store.audit_events.since, database), _concerned)
+        self._following = Following(
+            partial(store.audit_events.ids_since, database), partial(store.audit_events.between, database), _concerned
+        )
 
     @property
     def listeners(self) -> int:

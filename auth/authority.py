@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from auth.activity import Activity
 from auth.api_tokens import ApiTokens
 from auth.audit import Audit
+from auth.budgets import Budgets
 from auth.clock import Clock, SystemClock
 from auth.extra_claims import ExtraClaims
 from auth.foundation import Foundation
@@ -26,6 +27,7 @@ from auth.service_login import ServiceLogin
 from auth.service_tokens import ServiceTokens
 from auth.sessions import Sessions
 from auth.setup import Setup
+from auth.throttles import Throttles
 from auth.token_status import TokenStatus
 from auth.users import Users
 from auth.verifier import Verifier
@@ -57,6 +59,7 @@ class Auth:
     passwords: Passwords
     activity: Activity
     publications: Publications
+    budgets: Budgets
 
     async def close(self) -> None:
         """End every stream, and the threads that hash. The database is closed by whoever opened it."""
@@ -90,7 +93,8 @@ async def open_auth(
     verifier = Verifier(key_ring, policy)
     sessions = Sessions(foundation)
     renewal = Renewal(foundation, sessions, issuer, RefreshTokens(secret_keys))
-    users = Users(foundation, passwords, sessions)
+    throttles = Throttles(foundation, secret_keys)
+    users = Users(foundation, passwords, throttles, sessions)
     api_tokens = ApiTokens(foundation, sessions, key_ring)
     service_tokens = ServiceTokens(foundation, issuer)
     gate = Gate(verifier, sessions, renewal, api_tokens, service_tokens, clock)
@@ -103,12 +107,12 @@ async def open_auth(
         key_ring=key_ring,
         extra_claims=extra_claims,
         gate=gate,
-        login=Login(foundation, passwords, sessions, renewal),
+        login=Login(foundation, passwords, throttles, sessions, renewal),
         sessions=sessions,
         renewal=renewal,
         api_tokens=api_tokens,
         service_accounts=ServiceAccounts(foundation, sessions),
-        service_login=ServiceLogin(foundation),
+        service_login=ServiceLogin(foundation, throttles),
         service_tokens=service_tokens,
         token_status=TokenStatus(gate, sessions, renewal, api_tokens, service_tokens),
         setup=Setup(database, users, clock),
@@ -116,4 +120,5 @@ async def open_auth(
         passwords=passwords,
         activity=Activity(database),
         publications=Publications(database, clock),
+        budgets=Budgets(policy, clock),
     )

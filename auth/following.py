@@ -5,30 +5,27 @@ What was rolled back is never seen, and what was committed is seen once, also wh
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
 from auth.ids import earlier, new_id
-from auth.refusals import FellBehind
+from auth.listener import MOST_WAITING, Listener, Mailbox
 from store import StoreUnavailable
 
 _log = structlog.get_logger("watchword.auth")
 
-# How late an event may be. Half of it is twice the reads; one costs 20 µs while nothing happens.
+# How late an event may be. Half of it is twice the reads; one costs 40 µs while nothing happens.
 _PAUSE = timedelta(milliseconds=250)
 
 # An id is made before its transaction commits, and another process may commit a later one first. So for so long what
-# lies before the newest row is read again. With a single writer, as SQLite has, a transaction may take longer still.
+# lies before the newest row is looked at again. With a single writer, as SQLite has, a transaction may take longer.
 _OVERLAP = timedelta(seconds=5)
 
 # Between two pages the listeners have their turn, so it is smaller than what may wait for one of them.
-_PAGE = 200
-MOST_WAITING = 1_000
+_PAGE = MOST_WAITING // 5
 
 
 class _HasId(Protocol):
@@ -40,78 +37,23 @@ Row = TypeVar("Row", bound=_HasId)
 Item = TypeVar("Item")
 
 
-class _Mailbox(Generic[Row]):
-    """What waits for one listener, and no more of it than `MOST_WAITING`."""
+class Following(Generic[Row]):
+    """Follows one table.
 
-    def __init__(self, wants: Callable[[Row], bool]) -> None:
-        self._wants = wants
-        self._rows: deque[Row] = deque()
-        self._ending: Exception | None = None
-        self._something_new = asyncio.Event()
-
-    def put(self, row: Row) -> bool:
-        """Take a row in, if it is wanted; return False when there is no room, which is the end."""
-        if not self._wants(row):
-            return True
-        if len(self._rows) >= MOST_WAITING:
-            self.end(FellBehind())
-            return False
-        self._rows.append(row)
-        self._something_new.set()
-        return True
-
-    def end(self, ending: Exception) -> None:
-        """Keep nothing any more, and say why to whoever comes for it."""
-        self._ending = self._ending or ending
-        self._rows.clear()
-        self._something_new.set()
-
-    async def take(self) -> Row:
-        """Wait for the next row. Raises what it was ended with."""
-        while not self._rows:
-            if self._ending is not None:
-                raise self._ending.with_traceback(None)
-            self._something_new.clear()
-            await self._something_new.wait()
-        return self._rows.popleft()
-
-
-class Listener(AsyncIterator[Item]):
-    """What one listener is handed, in the order in which it was found.
-
-    Raises `FellBehind` once more than a thousand rows wait. It ends when it is closed, or nobody holds it any more.
+    `ids_since(after, limit)` returns ids, and `between(first, last)` rows, both in the order of the ids; `keys_of` says
+    for whom a row is. What was handed out before is not read again, only its id.
     """
 
-    def __init__(self, take: Callable[[], Awaitable[Item]], leave: Callable[[], None]) -> None:
-        self._take = take
-        self._leave = leave
-        self._loop = asyncio.get_running_loop()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Item:
-        return await self._take()
-
-    async def aclose(self) -> None:
-        """Listen no longer; whoever waits for the next item is told that there is none."""
-        self._leave()
-
-    def __del__(self) -> None:
-        # An `async for` that is left closes nothing. Whichever thread collects the garbage, the loop's own does this.
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._leave)
-
-
-class Following(Generic[Row]):
-    """Follows one table. `read(after, limit)` returns rows in the order of their ids, `keys_of` for whom a row is."""
-
     def __init__(
-        self, read: Callable[[str, int], Awaitable[list[Row]]], keys_of: Callable[[Row], Iterable[str]]
+        self,
+        ids_since: Callable[[str, int], Awaitable[list[str]]],
+        between: Callable[[str, str], Awaitable[list[Row]]],
+        keys_of: Callable[[Row], Iterable[str]],
     ) -> None:
-        self._read = read
+        self._ids_since = ids_since
+        self._between = between
         self._keys_of = keys_of
-        self._mailboxes: dict[str, set[_Mailbox[Row]]] = {}
+        self._mailboxes: dict[str, set[Mailbox[Row]]] = {}
         self._turn = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
@@ -136,7 +78,7 @@ class Following(Generic[Row]):
             if self._watching is None or self._watching.done():
                 self._after, self._handed_out = earlier(new_id(), _OVERLAP), set()
             await self._look()  # so that what was committed before goes to those who listened before
-            mailbox = _Mailbox(wants)
+            mailbox = Mailbox(wants)
             self._mailboxes.setdefault(key, set()).add(mailbox)
             if self._watching is None or self._watching.done():
                 self._watching = asyncio.create_task(self._watch(), name="watchword-following")
@@ -173,31 +115,35 @@ class Following(Generic[Row]):
 
     async def _look(self) -> None:
         """Hand out what is new. When it cannot be read to the end, the next look begins where this one did."""
-        now, newest, after, found = new_id(), "", self._after, set[str]()
+        now, after, found = new_id(), self._after, list[str]()
         while True:
-            rows = await self._read(after, _PAGE)
-            for row in rows:
-                found.add(row.id)
-                if row.id not in self._handed_out:
-                    self._handed_out.add(row.id)
-                    self._hand_out(row)
-                newest = row.id
-            if len(rows) < _PAGE:
+            ids = await self._ids_since(after, _PAGE)
+            found += ids
+            if new := [row_id for row_id in ids if row_id not in self._handed_out]:
+                await self._hand_out(new)
+            if len(ids) < _PAGE:
                 break
-            after = newest
+            after = ids[-1]
             await asyncio.sleep(0)
-        self._handed_out = found
-        if newest:
+        self._handed_out = set(found)
+        if found:
             # Not beyond the present: an id of a clock that was ahead must not hide what comes before it.
-            self._after = max(self._after, min(newest, earlier(now, _OVERLAP)))
+            self._after = max(self._after, min(found[-1], earlier(now, _OVERLAP)))
 
-    def _hand_out(self, row: Row) -> None:
+    async def _hand_out(self, new: list[str]) -> None:
+        wanted = set(new)
+        for row in await self._between(new[0], new[-1]):
+            if row.id in wanted:
+                self._handed_out.add(row.id)
+                self._put(row)
+
+    def _put(self, row: Row) -> None:
         for key in self._keys_of(row):
             for mailbox in tuple(self._mailboxes.get(key, ())):
                 if not mailbox.put(row):
                     self._leave(key, mailbox)
 
-    def _leave(self, key: str, mailbox: _Mailbox[Any]) -> None:
+    def _leave(self, key: str, mailbox: Mailbox[Any]) -> None:
         mailbox.end(StopAsyncIteration())
         there = self._mailboxes.get(key, set())
         there.discard(mailbox)

@@ -8,8 +8,9 @@ import orjson
 
 import store.publications
 from auth.clock import Clock
-from auth.following import Following, Listener
+from auth.following import Following
 from auth.ids import new_id
+from auth.listener import Listener
 from auth.scopes import is_scope
 from store import Database, Transaction
 from store.publications import PublicationRow
@@ -33,7 +34,11 @@ class Publications:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._clock = clock
-        self._following = Following(partial(store.publications.since, database), lambda row: (row.topic,))
+        self._following = Following(
+            partial(store.publications.ids_since, database),
+            partial(store.publications.between, database),
+            lambda row: (row.topic,),
+        )
 
     @property
     def listeners(self) -> int:

@@ -1,6 +1,6 @@
 """The schema is built here, from the core's types and the domains', and refused if a root field has no guard."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -20,10 +20,14 @@ from schema.documents import CREDENTIAL, Documents
 from schema.domain import Domain, DomainRefused
 from schema.execution import Schema
 from schema.guards import DIRECTIVES, Guard
+from schema.introspection import Introspection
+from schema.limits import Limits
 from schema.live_events import LiveEventsSubscription
 from schema.login import LoginMutation
 from schema.node import NodeQuery
 from schema.passwords import PasswordsMutation
+from schema.prepared import Preparing
+from schema.rate_limit import RateLimitQuery
 from schema.refresh import RefreshMutation
 from schema.refused_acts import NotesRefusals
 from schema.service_accounts import ServiceAccountsMutation, ServiceAccountsQuery
@@ -31,11 +35,12 @@ from schema.service_secrets import ServiceSecretsMutation
 from schema.sessions import SessionsMutation
 from schema.setup import SetupMutation
 from schema.sign_up import SignUpMutation
+from schema.trusted_documents import TrustedDocument
 from schema.users import UsersMutation, UsersQuery
 from schema.viewer import ViewerQuery
 
 _CORE = {
-    "Query": (ViewerQuery, NodeQuery, UsersQuery, ServiceAccountsQuery, AuditEventsQuery),
+    "Query": (ViewerQuery, NodeQuery, UsersQuery, ServiceAccountsQuery, AuditEventsQuery, RateLimitQuery),
     "Mutation": (
         SignUpMutation,
         LoginMutation,
@@ -64,21 +69,23 @@ class UnguardedField(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A schema, the rights that its scopes and roles amount to, and who stands at the door of each subscription.
-
-    Guards run once, when a subscription begins; `subscription_guards`, by the name of the root field, are asked anew
-    before each event.
-    """
+    """A schema, and the rights that its scopes and roles amount to."""
 
     schema: Schema
     rights: Rights
-    subscription_guards: Mapping[str, tuple[Guard, ...]]
 
 
-def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
-    """Put the core and the domains together.
+def build_schema(
+    domains: Sequence[Domain[Any]] = (),
+    *,
+    limits: Limits | None = None,
+    introspection: Introspection = Introspection.AUTHENTICATED,
+    trusted: Iterable[TrustedDocument] | None = None,
+) -> Built:
+    """Put the core and the domains together; where there are `trusted` documents, no others run.
 
-    Raises `UnguardedField` and `DomainRefused`, each naming the field and the module that it was written in.
+    Raises `UnguardedField` and `DomainRefused`, each naming the field and the module that it was written in, and
+    `TrustedDocumentsRefused` for documents that do not fit.
     """
     _require_different_names(domains)
     _require_different_claims(domains)
@@ -91,9 +98,9 @@ def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
                 _require_guard(root, field, part)
     for part in parts["Mutation"]:
         _note_refusals(part)
-    subscription_guards = _guards_by_name(parts["Subscription"])
     try:
-        schema = _assemble(parts, [type_ for domain in domains for type_ in domain.types], subscription_guards)
+        types = [type_ for domain in domains for type_ in domain.types]
+        schema = _assemble(parts, types, limits or Limits(), introspection, trusted)
     except DuplicatedTypeName as error:
         both = " and ".join(
             f"{type_.__module__}.{type_.__qualname__}" for type_ in (error.first_cls, error.second_cls) if type_
@@ -102,11 +109,15 @@ def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
     for type_name, field in _all_fields(schema._schema):  # noqa: SLF001 - it has no public name in Strawberry
         _require_known_scopes(type_name, field, all_rights)
         _print_guards(field)
-    return Built(schema, all_rights, subscription_guards)
+    return Built(schema, all_rights)
 
 
 def _assemble(
-    parts: dict[str, list[type]], types: list[type], subscription_guards: Mapping[str, tuple[Guard, ...]]
+    parts: dict[str, list[type]],
+    types: list[type],
+    limits: Limits,
+    introspection: Introspection,
+    trusted: Iterable[TrustedDocument] | None,
 ) -> Schema:
     credential_fields = frozenset(
         _graphql_name(field)
@@ -115,13 +126,14 @@ def _assemble(
         if CREDENTIAL.items() <= field.metadata.items()
     )
     return Schema(
-        prepare=lambda schema: Documents(schema, credential_fields),
-        subscription_guards=subscription_guards,
+        prepare=lambda schema: Documents(Preparing(schema, limits, credential_fields, introspection.suggests), trusted),
+        introspection=introspection,
+        subscription_guards=_guards_by_name(parts["Subscription"]),
         query=_root("Query", parts),
         mutation=_root("Mutation", parts),
         subscription=_root("Subscription", parts),
         types=[*DIRECTIVES, *types],
-        config=StrawberryConfig(disable_field_suggestions=True),
+        config=StrawberryConfig(disable_field_suggestions=not introspection.suggests),
     )
 
 

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import strawberry
 from graphql import ExecutionResult, Executor, GraphQLError, GraphQLSchema
 from graphql.execution import create_source_event_stream, execute_root_selection_set, execute_subscription_event
-from graphql.execution.collect_fields import collect_fields
 from strawberry.execution.is_awaitable import optimized_is_awaitable
 
 from schema.context import Context
 from schema.documents import Documents, Operation, Prepared
 from schema.errors import Code, presented, refusal
 from schema.guards import Guard
+from schema.introspection import Introspection
 from schema.requests import GraphQLRequest
 from store import StoreUnavailable
 
@@ -67,12 +67,15 @@ class Schema(strawberry.Schema):
         self,
         *,
         prepare: Callable[[GraphQLSchema], Documents],
+        introspection: Introspection,
         subscription_guards: Mapping[str, Sequence[Guard]],
         **parts: Any,
     ) -> None:
         super().__init__(**parts)
         self._documents = prepare(self._schema)
-        self._subscription_guards = subscription_guards
+        self._introspection = introspection
+        # Strawberry asks them once, when a subscription begins. Here they are asked anew before each event.
+        self.subscription_guards = subscription_guards
 
     async def answer(self, request: GraphQLRequest, context: Context, *, queries_only: bool = False) -> Answer:
         """Run a query or, unless it is to be `queries_only`, a mutation.
@@ -114,14 +117,20 @@ class Schema(strawberry.Schema):
         if isinstance(source, ExecutionResult):
             await context.record_refusals()
             return self._answer(source, context)
-        return self._events(executor, source, context, pause=None if is_watched else LOOK_EVERY.total_seconds())
+        guards = [guard for field in operation.root_fields for guard in self.subscription_guards.get(field, ())]
+        pause = None if is_watched else LOOK_EVERY.total_seconds()
+        return self._events(executor, source, context, guards, pause)
 
     async def _events(
-        self, executor: Executor[Any], source: AsyncIterable[Any], context: Context, *, pause: float | None
+        self,
+        executor: Executor[Any],
+        source: AsyncIterable[Any],
+        context: Context,
+        guards: Sequence[Guard],
+        pause: float | None,
     ) -> AsyncGenerator[Answer]:
         """Turn each event of a source into an answer, for as long as the caller may see them."""
         events, upcoming = aiter(source), None
-        guards = self._guards_of_subscription(executor)
         try:
             while True:
                 upcoming = asyncio.ensure_future(anext(events))
@@ -141,15 +150,6 @@ class Schema(strawberry.Schema):
             if (close := getattr(events, "aclose", None)) is not None:
                 await close()
 
-    def _guards_of_subscription(self, executor: Executor[Any]) -> Sequence[Guard]:
-        """Return what stands at the door of the one field that a subscription has: Strawberry asks it once."""
-        root, operation = self._schema.subscription_type, executor.operation
-        if root is None:
-            return ()
-        collected = collect_fields(self._schema, executor.fragments, executor.variable_values, root, operation)
-        (details, *_), *_ = collected.grouped_field_set.values()
-        return self._subscription_guards[details.node.name.value]
-
     async def _require_good(self, context: Context, guards: Sequence[Guard]) -> None:
         """Look anew at who calls, and whether the field's guards still let them pass.
 
@@ -159,21 +159,25 @@ class Schema(strawberry.Schema):
         for attempt in range(_ATTEMPTS):
             try:
                 await context.reaffirm()
-                for guard in guards:
-                    guard.check(context)
                 break
             except StoreUnavailable:
                 if attempt == _ATTEMPTS - 1:
                     raise
                 await asyncio.sleep(LOOK_EVERY.total_seconds())
+        for guard in guards:
+            guard.check(context)
 
     async def _admitted(self, request: GraphQLRequest, context: Context) -> tuple[Prepared, Operation]:
         """Return what is to be run. Raises `Refused`, and what the gate raises."""
-        prepared = self._documents.take(request)
+        await context.authenticate()
+        prepared = self._documents.take(request, before_preparing=context.pay_for_new_document)
         if prepared.errors:
             raise Refused(prepared.errors)
         operation = prepared.operation(request.operation_name)
-        await context.authenticate()
+        operation.require_affordable(request.variables)
+        context.pay(operation.cost(request.variables))
+        if operation.introspects:
+            self._introspection.require(context)
         return prepared, operation
 
     def _executor(self, prepared: Prepared, request: GraphQLRequest, context: Context) -> Any:
@@ -186,6 +190,7 @@ class Schema(strawberry.Schema):
             dict(request.variables or {}),
             request.operation_name,
             is_awaitable=_is_awaitable,
+            hide_suggestions=not self._introspection.suggests,
             operation_extensions=None,
         )
 
@@ -228,4 +233,8 @@ def refused_answer(error: Exception, context: Context) -> Answer:
 
 
 def _presented(errors: Sequence[GraphQLError], context: Context) -> list[dict[str, Any]]:
-    return [dict(presented(error, context.request_id).formatted) for error in errors]
+    shown = [presented(error, context.request_id).formatted for error in errors]
+    for error in shown:
+        if error["extensions"]["code"] == Code.RATE_LIMITED.name:
+            context.note_wait(error["extensions"]["retryAfter"])
+    return [dict(error) for error in shown]

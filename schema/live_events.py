@@ -8,7 +8,7 @@ from typing import Annotated
 import strawberry
 
 from auth.audit import Act
-from auth.following import Listener
+from auth.listener import Listener
 from schema.audit_events import AuditAction, AuditEvent
 from schema.context import Info
 from schema.errors import BadInput

@@ -23,11 +23,16 @@ class PublicationRow:
 
 _INSERT = Statement(insert(publications))
 _DELETE_OLD = Statement(delete(publications).where(publications.c.at < bindparam("before")))
-_SINCE = Statement(
-    select(publications.c.id, publications.c.topic, publications.c.payload, publications.c.at)
+_IDS_SINCE = Statement(
+    select(publications.c.id)
     .where(publications.c.id > bindparam("after"))
     .order_by(publications.c.id)
     .limit(bindparam("limit"))
+)
+_BETWEEN = Statement(
+    select(publications.c.id, publications.c.topic, publications.c.payload, publications.c.at)
+    .where(publications.c.id.between(bindparam("first"), bindparam("last")))
+    .order_by(publications.c.id)
 )
 
 
@@ -42,9 +47,14 @@ async def add(tx: Transaction, publication: PublicationRow) -> None:
     )
 
 
-async def since(reader: Reader, after: str, limit: int) -> list[PublicationRow]:
-    """Return publications, the oldest first, newer than the id `after`."""
-    rows = await reader.all(_SINCE, after=after, limit=limit)
+async def ids_since(reader: Reader, after: str, limit: int) -> list[str]:
+    """Return the ids of publications newer than the id `after`, the oldest first; the table itself is not read."""
+    return [row[0] for row in await reader.all(_IDS_SINCE, after=after, limit=limit)]
+
+
+async def between(reader: Reader, first: str, last: str) -> list[PublicationRow]:
+    """Return the publications from the id `first` to the id `last`, the oldest first."""
+    rows = await reader.all(_BETWEEN, first=first, last=last)
     return [PublicationRow(row[0], row[1], row[2], from_seconds(row[3])) for row in rows]
 
 

@@ -36,6 +36,7 @@ MATRIX: dict[str, tuple[str, tuple[str, ...]]] = {
     "Mutation.login": ('mutation { login(input: { email: "x", password: "x" }) { __typename } }', EVERYBODY),
     "Mutation.logout": ("mutation { logout { sessionEnded } }", EVERYBODY),
     "Query.serviceAccounts": ("{ serviceAccounts { nodes { id } } }", HOLDERS_OF_A_SCOPE),
+    "Query.rateLimit": ("{ rateLimit { remaining } }", EVERYBODY),
     "Query.auditEvents": ("{ auditEvents { nodes { id } } }", HOLDERS_OF_A_SCOPE),
     "Subscription.viewerEvents": ("subscription { viewerEvents { id } }", THE_AUTHENTICATED),
     "Subscription.auditEvents": ("subscription { auditEvents { id } }", HOLDERS_OF_A_SCOPE),

@@ -10,7 +10,7 @@ import pytest
 import strawberry
 from sqlalchemy import func, select
 
-from auth.following import MOST_WAITING
+from auth.listener import MOST_WAITING
 from auth.publications import LARGEST, PublicationTooLarge
 from auth.refusals import FellBehind
 from schema import Domain, Info, IsAuthenticated, Public, build_schema, has_scope
@@ -210,7 +210,7 @@ async def test_a_domain_publishes_to_a_subscription_of_its_own(open_house: OpenH
 def test_a_domains_subscription_stands_beside_the_cores_with_its_guards() -> None:
     built = build_schema([BELLS])
     assert 'rung: Int! @hasScope(scope: "bells:hear")' in built.schema.as_str()
-    guards = {name: [type(guard) for guard in at_door] for name, at_door in built.subscription_guards.items()}
+    guards = {name: [type(guard) for guard in at_door] for name, at_door in built.schema.subscription_guards.items()}
     assert guards == {
         "viewerEvents": [IsAuthenticated, has_scope("activity:read")],
         "auditEvents": [has_scope("audit:read")],

@@ -9,9 +9,9 @@ from contextlib import aclosing
 from typing import TypeVar
 
 from auth import Auth
-from auth.following import Listener
 from auth.identity import Identity, IdentityKind
 from auth.ids import is_id, new_id
+from auth.listener import Listener
 from auth.refusals import Forbidden, NotFound, Reason
 from examples.bookshop import rows
 from examples.bookshop.rows import BookRow, ShelvedRow
