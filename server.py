@@ -19,8 +19,9 @@ from auth.secret import Secret
 from installation import Installation, assemble
 from schema import Domain
 from settings import Settings, WrongSettings
+from web.connections import Limits
+from web.listening import listening
 from web.logs import configure_logs
-from web.request_body import LARGEST_BODY
 from web.routes import Edge, build_app
 from web.state import RUNTIME, Runtime
 
@@ -56,19 +57,15 @@ def serve(installation: Installation) -> None:
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     configure_logs(as_json=as_json, level=settings.log_level)
     installation.prepare_database()
-    config = uvicorn.Config(
+    config = listening(
         _application(installation),
+        Limits(settings.request_timeout, settings.connections, settings.connections_per_address),
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        ws="websockets-sansio",
-        ws_max_size=LARGEST_BODY,
-        ws_per_message_deflate=False,  # a kilobyte would unpack to a megabyte
-        ws_ping_interval=20,
-        ws_ping_timeout=20,
         timeout_graceful_shutdown=_GRACE,
     )
     # The port is taken first: a second server that finds it taken must not replace the first one's setup token.
