@@ -59,7 +59,12 @@ def serve(installation: Installation) -> None:
     installation.prepare_database()
     config = listening(
         _application(installation),
-        Limits(settings.request_timeout, settings.connections, settings.connections_per_address),
+        Limits(
+            settings.request_timeout,
+            settings.connections,
+            settings.connections_per_address,
+            tuple(settings.trusted_proxies),
+        ),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -121,6 +126,7 @@ def _application(installation: Installation, clock: Clock | None = None) -> Star
         allowed_origins=tuple(settings.allowed_origins),
         trusted_proxies=tuple(settings.trusted_proxies),
         get_queries=settings.get_queries,
+        body_timeout=settings.request_timeout,
     )
     return build_app(installation.built.schema, edge, lifespan=lifespan)
 

@@ -135,7 +135,7 @@ class House:
             "guesses_per_address": 1_000_000,
             "anonymous_budget": 0,
         }
-        self.settings: Settings = load_settings(**{"data_dir": data_dir, **cheap, **generous, **settings})
+        self.settings: Settings = load_settings(**{"data_dir": data_dir, **cheap, **settings})
         self.domains = tuple(domains)
         self.app = create_app(self.settings, domains, clock=self.clock)
         self._stack = AsyncExitStack()

@@ -128,7 +128,7 @@ def environment(**settings: str) -> dict[str, str]:
         "guesses_per_address": "1000000",
         "anonymous_budget": "0",
     }
-    return outside | {f"WATCHWORD_{name.upper()}": value for name, value in {**cheap, **generous, **settings}.items()}
+    return outside | {f"WATCHWORD_{name.upper()}": value for name, value in {**cheap, **settings}.items()}
 
 
 def wait_until(holds: Callable[[], bool], evidence: Callable[[], str], seconds: float = 15.0) -> None:
