@@ -41,7 +41,9 @@ async def conversing(server: Server, client: Client | None = None) -> AsyncItera
     cookies = "; ".join(f"{name}={value}" for name, value in client.cookies.items()) if client else ""
     address = f"{server.url.replace('http', 'ws')}/graphql?token=hunter2"
     headers = {"Cookie": cookies} if cookies else {}
-    async with connect(address, subprotocols=[PROTOCOL], additional_headers=headers, proxy=None) as socket:
+    async with connect(
+        address, subprotocols=[PROTOCOL], additional_headers=headers, proxy=None, close_timeout=1
+    ) as socket:
         await say(socket, type="connection_init")
         assert await hear(socket) == {"type": "connection_ack"}
         yield socket
