@@ -1,8 +1,9 @@
 """A WebSocket to a house, message by message: what stands in for the server and the client at its other end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from tests.house import Client, House
 PATIENCE = 10.0
 
 PROTOCOL = "graphql-transport-ws"
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Refused(Exception):
@@ -135,12 +137,12 @@ async def connecting(
     protocols: Sequence[str] = (PROTOCOL,),
     path: str = "/graphql",
     can_refuse: bool = True,
-    **headers: str,
+    headers: Mapping[str, str] = NO_HEADERS,
 ) -> AsyncIterator[Socket]:
     """Ask for a socket with the cookies of a client, and hang up at the end."""
     request = (client or house.client()).build_request("GET", path)
     cookies = [(b"cookie", value.encode()) for value in request.headers.get_list("cookie")]
-    more = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    more = [(name.encode(), value.encode()) for name, value in headers.items()]
     socket = Socket(
         house,
         {
@@ -161,10 +163,10 @@ async def connecting(
 
 @asynccontextmanager
 async def conversing(
-    house: House, client: Client | None = None, token: str | None = None, **headers: str
+    house: House, client: Client | None = None, *, token: str | None = None, headers: Mapping[str, str] = NO_HEADERS
 ) -> AsyncIterator[Socket]:
     """Open a socket with the cookies of a client or with a token, and go on once it is known who calls."""
-    async with connecting(house, client, **headers) as socket:
+    async with connecting(house, client, headers=headers) as socket:
         await socket.accepted()
         answer = await socket.begin(**({} if token is None else {"authorization": f"Bearer {token}"}))
         assert answer == {"type": "connection_ack"}

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -165,7 +164,7 @@ async def test_where_queries_are_taken_by_get_nothing_else_is(open_house: OpenHo
     assert board_of(house).listeners == 0
 
 
-async def test_cookies_are_neither_set_nor_taken_away_in_a_stream(house: House, ada: Person) -> None:
+async def test_cookies_are_neither_set_nor_taken_away_in_a_stream(ada: Person) -> None:
     headers = {"accept": EVENT_STREAM}
     for body in (
         {"query": LOG_IN, "variables": {"input": {"email": ada.email, "password": PASSWORD}}},

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import orjson
@@ -62,12 +62,9 @@ async def hear(socket: ClientConnection) -> dict[str, Any]:
 async def closed(socket: ClientConnection) -> tuple[int, str]:
     """Return how the server closed a socket."""
     async with asyncio.timeout(PATIENCE):
-        with pytest.raises(ConnectionClosed) as closing:
-            while True:
-                await socket.recv()
-    frame = closing.value.rcvd
-    assert frame is not None
-    return frame.code, frame.reason
+        await socket.wait_closed()
+    assert socket.close_code is not None
+    return socket.close_code, socket.close_reason or ""
 
 
 async def follow(socket: ClientConnection, client: Client) -> None:
@@ -144,15 +141,16 @@ async def test_a_message_of_text_that_is_no_utf_8_ends_the_socket_and_nobody_els
         assert (await closed(socket))[0] == 1007
 
 
-async def test_a_thousand_messages_at_once_are_answered_or_refused_and_others_are_not_kept_waiting(
-    server: Server, ada: Client
-) -> None:
+async def test_a_thousand_messages_at_once_keep_nobody_else_waiting(server: Server, ada: Client) -> None:
     async with conversing(server, ada) as socket:
-        for number in range(1_000):
-            await say(socket, type="subscribe", id=str(number), payload={"query": FOLLOW})
+        with suppress(ConnectionClosed):  # more at once than any client has to say
+            for number in range(1_000):
+                await say(socket, type="subscribe", id=str(number), payload={"query": FOLLOW})
         async with asyncio.timeout(1):
             assert (await ada.get("/healthz")).status_code == 200
-        assert (await hear(socket))["type"] == "error"
+    async with conversing(server, ada) as socket:
+        await say(socket, type="ping")
+        assert await hear(socket) == {"type": "pong"}
 
 
 async def test_when_the_server_ends_its_clients_are_told_to_come_back_and_it_does_not_wait_for_them(

@@ -1,6 +1,7 @@
 """Sockets: who may open one, what is said on it, and how it ends: graphql-transport-ws to the letter."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -10,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 import web.socket_conversation
+import web.socket_wire
 from tests.documents import CREATE, CREATE_API_TOKEN, CREATE_SECRET
 from tests.documents import DISABLE as DISABLE_SERVICE
 from tests.house import LOG_IN, LOG_OUT, ORIGIN, PASSWORD, PRODUCTION_HASHING, Answer, House, OpenHouse, Person
@@ -81,14 +83,14 @@ async def test_no_other_protocol_is_spoken_and_the_legacy_one_never(house: House
         {"origin": ORIGIN + ".evil.example"},
         {"origin": "http://127.0.0.1:8001"},
         {"origin": ""},
-        {"sec_fetch_site": "cross-site"},
-        {"sec_fetch_site": "same-site"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
     ],
 )
 async def test_a_foreign_page_opens_no_socket_with_the_cookies_of_its_visitor(
     house: House, ada: Person, headers: dict[str, str]
 ) -> None:
-    async with connecting(house, ada.client, **headers) as socket:
+    async with connecting(house, ada.client, headers=headers) as socket:
         with pytest.raises(Refused) as refused:
             await socket.accepted()
         assert (refused.value.status, refused.value.extensions["code"]) == (403, "CSRF_REFUSED")
@@ -97,18 +99,19 @@ async def test_a_foreign_page_opens_no_socket_with_the_cookies_of_its_visitor(
 
 async def test_a_page_of_plain_http_opens_no_socket_of_an_https_site(open_house: OpenHouse) -> None:
     house = await open_house(public_url="https://id.example.org", secret_key="k" * 40, **PRODUCTION_HASHING)
-    async with connecting(house, origin="http://id.example.org") as socket:
+    async with connecting(house, headers={"origin": "http://id.example.org"}) as socket:
         with pytest.raises(Refused) as refused:
             await socket.accepted()
     assert refused.value.extensions["code"] == "CSRF_REFUSED"
-    async with conversing(house, origin="https://id.example.org") as socket:
+    async with conversing(house, headers={"origin": "https://id.example.org"}) as socket:
         assert (await socket.ask(NAME))["data"]
 
 
 async def test_pages_that_the_operator_names_and_programs_open_sockets(open_house: OpenHouse) -> None:
     house = await open_house(allowed_origins=["https://app.example.org"])
-    for headers in ({"origin": "https://app.example.org"}, {"origin": ORIGIN}, {}):
-        async with conversing(house, **headers) as socket:
+    pages: list[dict[str, str]] = [{"origin": "https://app.example.org"}, {"origin": ORIGIN}, {}]
+    for headers in pages:
+        async with conversing(house, headers=headers) as socket:
             assert (await socket.ask(NAME))["data"] == {"__typename": "Query"}
 
 
@@ -140,7 +143,7 @@ async def test_cookies_count(house: House, ada: Person) -> None:
 
 
 async def test_the_header_of_the_handshake_counts(house: House, ada: Person) -> None:
-    async with conversing(house, authorization=f"Bearer {await bearer(ada, house)}") as socket:
+    async with conversing(house, headers={"authorization": f"Bearer {await bearer(ada, house)}"}) as socket:
         assert (await socket.ask(WHO))["data"]["viewer"]["user"]["email"] == ada.email
 
 
@@ -336,7 +339,7 @@ async def test_queries_and_mutations_have_one_answer_and_are_complete(house: Hou
 @pytest.mark.parametrize(
     ("query", "code"),
     [
-        ("", "GRAPHQL_PARSE_FAILED"),
+        ("", "BAD_REQUEST"),
         ("{", "GRAPHQL_PARSE_FAILED"),
         ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
         ("subscription { nothing }", "GRAPHQL_VALIDATION_FAILED"),
@@ -350,6 +353,35 @@ async def test_what_is_not_executed_is_one_error_and_nothing_after_it(house: Hou
         socket.subscribe(query)
         assert (await socket.refusal())["code"] == code
         assert (await socket.ask(NAME))["data"]  # under the same id
+
+
+async def test_a_document_is_known_by_its_hash_as_it_is_over_http(house: House) -> None:
+    query = "query OverASocket { __typename }"
+    persisted = {"persistedQuery": {"version": 1, "sha256Hash": hashlib.sha256(query.encode()).hexdigest()}}
+    async with conversing(house) as socket:
+        socket.say(type="subscribe", id="1", payload={"extensions": persisted})
+        assert (await socket.refusal())["code"] == "PERSISTED_QUERY_NOT_FOUND"
+        assert (await socket.ask(query, extensions=persisted))["data"]
+        socket.say(type="subscribe", id="1", payload={"extensions": persisted})
+        assert (await socket.hear())["payload"] == {"data": {"__typename": "Query"}}
+
+
+async def test_what_is_asked_over_a_socket_is_paid_for(open_house: OpenHouse) -> None:
+    house = await open_house(budget=1_000)
+    ada = await house.person("ada")
+    async with conversing(house, ada.client) as socket:
+        heard: list[dict[str, Any]] = []
+        while not heard or heard[-1]["type"] != "error":
+            socket.subscribe("{ viewer { sessions(first: 20) { nodes { id } } } }")
+            heard.append(await socket.hear())
+            if heard[-1]["type"] == "next":
+                heard.append(await socket.hear())
+        assert heard[0]["type"] == "next"
+        extensions = heard[-1]["payload"][0]["extensions"]
+        assert extensions["code"] == "RATE_LIMITED"
+        assert extensions["retryAfter"] > 0
+        socket.say(type="ping")
+        assert await socket.hear() == {"type": "pong"}
 
 
 async def test_a_subscription_is_told_each_event_until_there_are_no_more(house: House, ada: Person) -> None:
@@ -473,7 +505,7 @@ async def test_a_thousand_subscriptions_at_once_are_each_answered_and_keep_nobod
 async def test_a_client_that_does_not_read_is_dropped(
     house: House, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web.socket_conversation, "_SEND_SECONDS", 0.05)
+    monkeypatch.setattr(web.socket_wire, "_SEND_SECONDS", 0.05)
     async with conversing(house, ada.client) as socket:
         await follow(house, socket)
         socket.stop_reading()
@@ -599,7 +631,7 @@ async def test_the_sockets_of_programs_end_with_their_tokens_accounts_and_keys(o
         assert of_key.has_nothing_to_say
         await house.auth.key_ring.revoke((await house.auth.key_ring.signing_key()).kid)
         async with asyncio.timeout(IN_TIME):
-            assert await of_key.closed() == (4401, "TOKEN_REVOKED")
+            assert await of_key.closed() == (4403, "TOKEN_REVOKED")  # its session lives, and has another one
 
 
 async def service_of(house: House, person: Person) -> tuple[str, str]:
@@ -772,7 +804,7 @@ async def test_the_log_has_how_the_server_closed_a_socket_or_did_not_open_it(hou
         async with conversing(house) as socket:
             socket.say_text("no message")
             await socket.closed()
-        async with connecting(house, origin="https://evil.example") as socket:
+        async with connecting(house, headers={"origin": "https://evil.example"}) as socket:
             with pytest.raises(Refused) as refused:
                 await socket.accepted()
     closed, not_opened = [line for line in logs if line["event"] == "socket"]
@@ -788,7 +820,7 @@ async def test_a_defect_in_a_socket_is_logged_and_its_client_told_nothing_of_it(
         raise ZeroDivisionError("the text of the defect")
 
     async with conversing(house) as socket:
-        monkeypatch.setattr(web.socket_conversation, "read_message", broken)
+        monkeypatch.setattr(web.socket_wire, "read_message", broken)
         with capture_logs() as logs:
             socket.say(type="ping")
             assert await socket.closed() == (1011, "INTERNAL")

@@ -8,23 +8,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from starlette.types import Receive, Send
-
 from auth.gate import Credential
 from auth.ids import new_id
-from auth.refusals import Reason, Unauthenticated
+from auth.refusals import Reason, SigningKeyRevoked, Unauthenticated
 from schema.context import Context
 from schema.execution import LOOK_EVERY, Schema
 from store import StoreUnavailable
 from web.credentials import read_bearer
 from web.json_gate import read_graphql_request
 from web.refused import RequestRefused
-from web.socket_messages import ClientMessage, Close, SocketClosed, read_message, written
-from web.socket_operations import ClientGone, SocketOperations
+from web.socket_messages import ClientMessage, Close, SocketClosed, written
+from web.socket_operations import SocketOperations
+from web.socket_wire import ClientGone, SocketWire
 
 _INIT_SECONDS = 3.0
-# What a client does not take within this time it will not take any more.
-_SEND_SECONDS = 10.0
 
 # Makes a context: for which credential, and under which id, None for the socket's own.
 ContextOf = Callable[[Credential, str | None], Context]
@@ -33,16 +30,13 @@ ContextOf = Callable[[Credential, str | None], Context]
 class SocketConversation:
     """Reads messages one at a time; `handshake` is the credential that the request for the socket came with."""
 
-    def __init__(
-        self, schema: Schema, context_of: ContextOf, handshake: Credential, receive: Receive, send: Send
-    ) -> None:
+    def __init__(self, schema: Schema, context_of: ContextOf, handshake: Credential, wire: SocketWire) -> None:
         self._context_of = context_of
         self._credential = handshake
         self._context = context_of(handshake, None)
-        self._receive = receive
-        self._send = send
+        self._wire = wire
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._operations = SocketOperations(schema, self._context.request_id, self._tell, self._end)
+        self._operations = SocketOperations(schema, self._context.request_id, wire.tell, self._end)
 
     @property
     def operations(self) -> int:
@@ -56,7 +50,7 @@ class SocketConversation:
         except ClientGone:
             pass
         except SocketClosed as closed:
-            await self._close(closed.close, closed.reason)
+            await self._wire.close(closed)
         finally:
             await self._operations.close()
 
@@ -68,11 +62,10 @@ class SocketConversation:
                 steps.append(self._watch())
             await _first_of(steps)
         except Unauthenticated as refused:
-            if refused.reason is Reason.TOKEN_EXPIRED and not self._credential.by_cookie:
-                # The client's library gets another token, connects, and asks for everything anew. After an `error` it
-                # would not: that is for good.
+            if not self._credential.by_cookie and _another_may_do(refused):
+                # Clients get another token, connect, and ask for everything anew; after an `error` they would not.
                 await self._operations.finish()
-                raise SocketClosed(Close.TOKEN_EXPIRED, refused.reason.name) from refused
+                raise SocketClosed(Close.ANOTHER_TOKEN, refused.reason.name) from refused
             await self._operations.refuse(refused)
             raise SocketClosed(Close.UNAUTHENTICATED, refused.reason.name) from refused
 
@@ -80,7 +73,7 @@ class SocketConversation:
         """Wait for `connection_init`, and find out who calls."""
         try:
             async with asyncio.timeout(_INIT_SECONDS):
-                while (message := await self._message()).type != "connection_init":
+                while (message := await self._wire.hear()).type != "connection_init":
                     if message.type == "subscribe":
                         raise SocketClosed(Close.UNAUTHENTICATED, "There was no connection_init yet.")
                     await self._heed(message)
@@ -94,11 +87,11 @@ class SocketConversation:
             _ = self._context.identity
         except StoreUnavailable as error:
             raise SocketClosed(Close.UNAVAILABLE, "The database does not answer.") from error
-        await self._tell(written("connection_ack"))
+        await self._wire.tell(written("connection_ack"))
 
     async def _hear(self) -> None:
         while True:
-            message = await self._message()
+            message = await self._wire.hear()
             if message.type == "connection_init":
                 raise SocketClosed(Close.INIT_REPEATED, "connection_init comes once.")
             await self._heed(message)
@@ -107,7 +100,7 @@ class SocketConversation:
     async def _heed(self, message: ClientMessage) -> None:
         match message.type:
             case "ping":
-                await self._tell(written("pong", payload=message.payload))
+                await self._wire.tell(written("pong", payload=message.payload))
             case "complete":
                 self._operations.stop(message.id)
             case "subscribe":
@@ -139,26 +132,6 @@ class SocketConversation:
         if not self._over.done():
             self._over.set_exception(cause)
 
-    async def _message(self) -> ClientMessage:
-        event = await self._receive()
-        if event["type"] == "websocket.disconnect":
-            raise ClientGone
-        return read_message(event)
-
-    async def _tell(self, text: str) -> None:
-        try:
-            async with asyncio.timeout(_SEND_SECONDS):
-                await self._send({"type": "websocket.send", "text": text})
-        except OSError as error:  # a TimeoutError is one, and so is what servers raise for a connection that is closed
-            raise ClientGone from error
-
-    async def _close(self, close: Close, reason: str) -> None:
-        try:
-            async with asyncio.timeout(_SEND_SECONDS):
-                await self._send({"type": "websocket.close", "code": close.code, "reason": reason})
-        except OSError:
-            return
-
 
 def _presented(parameters: Mapping[str, Any]) -> Credential | None:
     """Return the credential in the payload of `connection_init`, None if there is none."""
@@ -168,6 +141,11 @@ def _presented(parameters: Mapping[str, Any]) -> Credential | None:
     if not all(isinstance(value, str) for value in values):
         return Credential(fault=Reason.CREDENTIAL_MALFORMED)
     return read_bearer(values)
+
+
+def _another_may_do(refused: Unauthenticated) -> bool:
+    """Say whether it is the token alone that is not good any more, and nobody took it away."""
+    return refused.reason is Reason.TOKEN_EXPIRED or isinstance(refused, SigningKeyRevoked)
 
 
 async def _first_of(steps: Iterable[Awaitable[None]]) -> None:

@@ -30,7 +30,7 @@ class Close(Enum):
 
     INVALID_MESSAGE = (4400, "What was sent is no message of graphql-transport-ws.")
     UNAUTHENTICATED = (4401, "The credential is not good, or not any more, or there was no `connection_init` yet.")
-    TOKEN_EXPIRED = (4403, "The bearer token has expired: connect again with another one.")
+    ANOTHER_TOKEN = (4403, "The token has expired, or its key was revoked: connect again with another one.")
     INIT_TIMEOUT = (4408, "`connection_init` did not come within 3 seconds.")
     ID_TAKEN = (4409, "An operation with this id is still running.")
     INIT_REPEATED = (4429, "`connection_init` came a second time.")

@@ -13,6 +13,7 @@ from schema.errors import Code, refusal
 from schema.execution import Answer, Schema, refused_answer
 from schema.requests import GraphQLRequest
 from web.socket_messages import written
+from web.socket_wire import ClientGone
 
 _log = structlog.get_logger("watchword.access")
 
@@ -20,10 +21,6 @@ MOST_AT_ONCE = 20
 
 # What is being done when a session ends is done to its end, as it would be over HTTP: a logout answers.
 _TO_FINISH = 2.0
-
-
-class ClientGone(Exception):
-    """Nobody reads any more what is said on this socket."""
 
 
 class _Operation:

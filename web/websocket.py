@@ -21,6 +21,7 @@ from web.request_headers import RequestHeaders
 from web.responses import send_refusal
 from web.socket_conversation import SocketConversation
 from web.socket_messages import SUBPROTOCOL
+from web.socket_wire import SocketWire
 from web.state import note_operations
 
 
@@ -46,9 +47,8 @@ class GraphQLSocket:
             return
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         handshake = read_credential(headers, self._getter.cookies)
-        conversation = SocketConversation(
-            self._schema, partial(self._context, scope, headers), handshake, receive, send
-        )
+        context_of = partial(self._context, scope, headers)
+        conversation = SocketConversation(self._schema, context_of, handshake, SocketWire(receive, send))
         try:
             await conversation.hold()
         finally:
