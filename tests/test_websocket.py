@@ -407,6 +407,16 @@ async def test_a_subscription_whose_client_has_enough_ends_and_no_other(house: H
     assert board_of(house).listeners == 0
 
 
+async def test_a_subscription_that_is_complete_before_it_has_begun_takes_no_place(house: House, ada: Person) -> None:
+    async with conversing(house, ada.client) as socket:
+        for _ in range(3):
+            for number in range(MOST_AT_ONCE - 1):
+                socket.subscribe(FOLLOW, str(number))
+                socket.say(type="complete", id=str(number))
+            assert (await socket.ask(NAME, "x"))["data"]
+            await until(lambda: board_of(house).listeners == 0)
+
+
 async def test_a_refused_subscription_is_refused_alone(house: House, ada: Person) -> None:
     async with conversing(house) as nobodys, conversing(house, ada.client) as socket:
         await follow(house, nobodys, FOLLOW_AS_ANYBODY, name="public")

@@ -93,11 +93,11 @@ class AccessLog:
         try:
             await self._app(scope, receive_noted, send_named)
         except Exception:  # noqa: BLE001 - raised again it would only be logged again
-            _log.exception("unhandled_error", request_id=request_id)
+            self._log.exception("unhandled_error", request_id=request_id)
             if close_code == _LOST:
                 await send_named({"type": "websocket.close", "code": _INTERNAL, "reason": "INTERNAL"})
         finally:
-            _log.info(
+            self._log.info(
                 "socket",
                 request_id=request_id,
                 path=_shown(scope["path"]),

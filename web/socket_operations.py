@@ -123,15 +123,15 @@ class SocketOperations:
                 return
             operation.only_shows = True
             async with aclosing(answers):
-                while await self._pass_on(operation, await anext(answers, None)):
-                    pass
+                while self._is_wanted(operation):
+                    await self._pass_on(operation, await anext(answers, None))
         except (Unauthenticated, ClientGone):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is presented like any other error
             await self._finish(operation, _error(operation.id, error, operation.context))
 
-    async def _pass_on(self, operation: _Operation, answer: Answer | None, *, is_last: bool = False) -> bool:
-        """Send an answer, or that there are no more; return whether one more is wanted.
+    async def _pass_on(self, operation: _Operation, answer: Answer | None, *, is_last: bool = False) -> None:
+        """Send an answer, or that there are no more.
 
         Raises `Unauthenticated` where a refusal is not this operation's alone, and `ClientGone`.
         """
@@ -139,12 +139,11 @@ class SocketOperations:
             if answer.code == Code.UNAUTHENTICATED.name:
                 await operation.context.reaffirm()
             await self._finish(operation, written("error", operation.id, answer.errors))
-            return False
+            return
         if answer is not None and self._is_wanted(operation):
             await self._tell(written("next", operation.id, answer.as_response()))
         if answer is None or is_last:
             await self._finish(operation, written("complete", operation.id))
-        return self._is_wanted(operation)
 
     async def _finish_all(self, refused: Unauthenticated, operations: Iterable[_Operation]) -> None:
         for operation in operations:
