@@ -80,11 +80,21 @@ def serve(installation: Installation) -> None:
         print(_WELCOME.format(url=settings.public_url, token=token.reveal()), flush=True)  # noqa: T201
     # uvicorn ends in good order and then raises the signal anew, whose default would report that as a crash.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = uvicorn.Server(config)
+    server = _Server(config)
     with suppress(KeyboardInterrupt):
         server.run(sockets)
     if not server.started:
         sys.exit(1)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which closes sockets when it ends, but waits for event streams: these are told here."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End in good order."""
+        runtime: Runtime = self.lifespan.state[RUNTIME]
+        runtime.ending.set()
+        await super().shutdown(sockets)
 
 
 def main() -> None:

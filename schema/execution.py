@@ -25,7 +25,7 @@ from schema.requests import GraphQLRequest
 from store import StoreUnavailable
 
 # A stream ends within 5 seconds of the session that it was opened with, also when nothing happens on it.
-_LOOK_EVERY = timedelta(seconds=1)
+LOOK_EVERY = timedelta(seconds=1)
 _ATTEMPTS = 4
 
 
@@ -93,11 +93,16 @@ class Schema(strawberry.Schema):
             return refused_answer(error, context)
         return await self._executed(prepared, request, context)
 
-    async def follow(self, request: GraphQLRequest, context: Context) -> Answer | AsyncGenerator[Answer]:
+    async def follow(
+        self, request: GraphQLRequest, context: Context, *, is_watched: bool = False
+    ) -> Answer | AsyncGenerator[Answer]:
         """Run any operation: a subscription gives an iterator of answers, everything else the one answer there is.
 
         Each event is preceded by a fresh look at who calls and at the field's guards: the iterator ends with the answer
         that says what was refused. An iterator that is not wanted any more is closed with `aclose`.
+
+        Where nothing happens there is a look each second too, unless the transport says that it looks by itself: then
+        the caller `is_watched`.
         """
         try:
             prepared, operation = await self._admitted(request, context)
@@ -114,10 +119,16 @@ class Schema(strawberry.Schema):
             await context.record_refusals()
             return self._answer(source, context)
         guards = [guard for field in operation.root_fields for guard in self.subscription_guards.get(field, ())]
-        return self._events(executor, source, context, guards)
+        pause = None if is_watched else LOOK_EVERY.total_seconds()
+        return self._events(executor, source, context, guards, pause)
 
     async def _events(
-        self, executor: Executor[Any], source: AsyncIterable[Any], context: Context, guards: Sequence[Guard]
+        self,
+        executor: Executor[Any],
+        source: AsyncIterable[Any],
+        context: Context,
+        guards: Sequence[Guard],
+        pause: float | None,
     ) -> AsyncGenerator[Answer]:
         """Turn each event of a source into an answer, for as long as the caller may see them."""
         events, upcoming = aiter(source), None
@@ -125,7 +136,7 @@ class Schema(strawberry.Schema):
             while True:
                 upcoming = asyncio.ensure_future(anext(events))
                 while not upcoming.done():
-                    await asyncio.wait([upcoming], timeout=_LOOK_EVERY.total_seconds())
+                    await asyncio.wait([upcoming], timeout=pause)
                     await self._require_good(context, guards)
                 result = execute_subscription_event(executor.build_per_event_executor(upcoming.result()))
                 yield self._answer(await result if isawaitable(result) else result, context)
@@ -134,11 +145,11 @@ class Schema(strawberry.Schema):
         except Exception as error:  # noqa: BLE001 - whatever a source raises is presented like any other error
             yield refused_answer(error, context)
         finally:
-            if upcoming is not None and not upcoming.done():
+            if upcoming is not None:
                 upcoming.cancel()
-                await asyncio.wait([upcoming])
-            if isinstance(events, AsyncGenerator):
-                await events.aclose()
+                await asyncio.gather(upcoming, return_exceptions=True)
+            if (close := getattr(events, "aclose", None)) is not None:
+                await close()
 
     async def _require_good(self, context: Context, guards: Sequence[Guard]) -> None:
         """Look anew at who calls, and whether the field's guards still let them pass.
@@ -153,7 +164,7 @@ class Schema(strawberry.Schema):
             except StoreUnavailable:
                 if attempt == _ATTEMPTS - 1:
                     raise
-                await asyncio.sleep(_LOOK_EVERY.total_seconds())
+                await asyncio.sleep(LOOK_EVERY.total_seconds())
         for guard in guards:
             guard.check(context)
 

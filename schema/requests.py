@@ -14,3 +14,9 @@ class GraphQLRequest:
     operation_name: str | None = None
     extensions: Mapping[str, Any] | None = None
     document_id: str | None = None
+
+    @property
+    def says_what(self) -> bool:
+        """Whether it says what to run: by the text, or by what a text is known by."""
+        persisted = self.document_id is not None or bool((self.extensions or {}).get("persistedQuery"))
+        return self.query is not None or persisted

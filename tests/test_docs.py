@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import click
 import pytest
 from graphql import GraphQLEnumType, get_named_type, is_union_type, parse, validate
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
 
 import schema as public
 from auth.audit import Act
@@ -41,6 +41,7 @@ from server import create_app
 from settings import CONFIG_FILE, PREFIX, Settings, load_settings
 from tests.house import LOG_IN, PASSWORD, House, Person
 from tests.running import ROOT, Server, serving
+from web.socket_messages import Close
 
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]}
 
@@ -277,10 +278,15 @@ def test_every_act_that_is_recorded_has_an_entry_with_its_sentence() -> None:
     assert {name: cells[0] for name, cells in entries.items()} == {act.name: act.sentence for act in Act}
 
 
+def test_every_close_code_of_a_socket_has_an_entry_with_its_sentence() -> None:
+    entries = table("docs/streams.md", "### Close codes")
+    assert {code: cells[0] for code, cells in entries.items()} == {str(each.code): each.value[1] for each in Close}
+
+
 def test_every_path_has_an_entry() -> None:
     routes = create_app(load_settings()).routes
     assert set(table("docs/index.md", "## Paths")) == {
-        route.path for route in routes if isinstance(route, Route | Mount)
+        route.path for route in routes if isinstance(route, Route | Mount | WebSocketRoute)
     }
 
 

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 import web.health
-from tests.house import ORIGIN, PRODUCTION_HASHING, Client, House, OpenHouse
+from tests.house import PRODUCTION_HASHING, Client, House, OpenHouse
 
 GOOD = {"query": "{ __typename }"}
 
@@ -152,26 +152,6 @@ async def test_what_nobody_caught_is_a_coded_answer_too(house: House, monkeypatc
     assert answer.status_code == 500
     assert answer.json()["errors"][0]["extensions"]["code"] == "INTERNAL"
     assert "defect" not in answer.text
-
-
-async def test_a_websocket_is_not_accepted(house: House) -> None:
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "websocket.connect"}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "websocket",
-        "path": "/graphql",
-        "headers": [(b"origin", ORIGIN.encode())],
-        "query_string": b"",
-        "subprotocols": ["graphql-transport-ws", "graphql-ws"],
-    }
-    await house(scope, receive, send)
-    assert [message["type"] for message in sent] == ["websocket.close"]
 
 
 async def test_a_path_is_logged_as_a_terminal_may_show_it(nobody: Client) -> None:

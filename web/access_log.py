@@ -1,4 +1,7 @@
-"""A line of log for every request, under an id that the answer carries too. No query string, no body, no header."""
+"""A line of log for every request, under an id that the answer carries too. No query string, no body, no header.
+
+A socket has its line at its end.
+"""
 
 import time
 
@@ -9,11 +12,15 @@ from auth.ids import new_id
 from schema.errors import Code
 from web.client_address import ClientAddress
 from web.responses import refusal_response
-from web.state import name_request
+from web.state import name_request, operations_of
 
 _log = structlog.get_logger("watchword.access")
 
 _LONGEST_PATH = 500
+
+# RFC 6455 §7.4.1: a connection that was lost without a word; and a server that cannot go on.
+_LOST = 1006
+_INTERNAL = 1011
 
 
 class AccessLog:
@@ -26,12 +33,15 @@ class AccessLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and log how it ended."""
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
         # Made here and never taken from the client: an id that strangers choose can forge the log.
         request_id, address = new_id(), self._addresses.of(scope)
         name_request(scope, request_id, address)
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send, request_id, address)
+            return
         begun, status = time.perf_counter(), 0
 
         async def send_named(message: Message) -> None:
@@ -56,6 +66,44 @@ class AccessLog:
                 method=scope["method"],
                 path=_shown(scope["path"]),
                 status=status,
+                milliseconds=round((time.perf_counter() - begun) * 1000, 2),
+                address=address,
+            )
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send, request_id: str, address: str | None) -> None:
+        # A server answers a socket that is closed before it was accepted with 403.
+        begun, status, close_code = time.perf_counter(), 403, _LOST
+
+        async def receive_noted() -> Message:
+            nonlocal close_code
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                close_code = message.get("code", _LOST)
+            return message
+
+        async def send_named(message: Message) -> None:
+            nonlocal status, close_code
+            if message["type"] in {"websocket.accept", "websocket.http.response.start"}:
+                status = message.get("status", 101)
+                message = {**message, "headers": [*message.get("headers", ()), (b"x-request-id", request_id.encode())]}
+            elif message["type"] == "websocket.close":
+                close_code = message.get("code", 1000)
+            await send(message)
+
+        try:
+            await self._app(scope, receive_noted, send_named)
+        except Exception:  # noqa: BLE001 - raised again it would only be logged again
+            self._log.exception("unhandled_error", request_id=request_id)
+            if close_code == _LOST:
+                await send_named({"type": "websocket.close", "code": _INTERNAL, "reason": "INTERNAL"})
+        finally:
+            self._log.info(
+                "socket",
+                request_id=request_id,
+                path=_shown(scope["path"]),
+                status=status,
+                close_code=close_code if status == 101 else None,  # noqa: PLR2004 - "switching protocols"
+                operations=operations_of(scope),
                 milliseconds=round((time.perf_counter() - begun) * 1000, 2),
                 address=address,
             )

@@ -1,7 +1,12 @@
-"""Answers as server-sent events: graphql-sse's protocol, one connection for one operation."""
+"""Answers as server-sent events: graphql-sse's protocol, one connection for one operation.
+
+https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md, "distinct connections mode": once a request is one,
+whatever comes of it is an event, its refusal too. JSON has no line breaks of its own, so an event has one line of data.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +16,9 @@ from starlette.types import Receive, Send
 from schema.execution import Answer
 
 # Proxies close what is silent for half a minute or a minute.
-_SIGN_OF_LIFE = timedelta(seconds=12)
+_SIGN_EVERY = timedelta(seconds=12)
+_SIGN_OF_LIFE = b":\n\n"
+_COMPLETE = b"event: complete\ndata: \n\n"
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -20,41 +27,57 @@ _HEADERS = [
 
 
 async def send_event_stream(
-    answers: Answer | AsyncGenerator[Answer], receive: Receive, send: Send, more: Iterable[tuple[bytes, bytes]]
+    answers: Answer | AsyncGenerator[Answer],
+    receive: Receive,
+    send: Send,
+    more: Iterable[tuple[bytes, bytes]],
+    *,
+    ending: asyncio.Event,
 ) -> None:
-    """Send answers as they come, until the last one or until the client is gone."""
-    await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *more]})
+    """Send answers as they come, until the last one, until the client is gone, or until the server is `ending`.
+
+    A stream that ends without `complete` was broken off: its client subscribes anew.
+    """
+    start = {"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *more]}
     if isinstance(answers, Answer):
-        await _send(send, _next(answers))
-    else:
-        gone = asyncio.ensure_future(_disconnected(receive))
+        await send(start)
+        await _send(send, _next(answers) + _COMPLETE, more=False)
+        return
+    async with aclosing(answers):
+        await send(start)
+        await _send(send, _SIGN_OF_LIFE)  # some browsers tell a page of an answer only when its body begins
+        causes = [asyncio.ensure_future(_disconnected(receive)), asyncio.ensure_future(ending.wait())]
         try:
-            await _follow(answers, gone, send)
+            is_complete = await _follow(answers, causes, send)
         finally:
-            gone.cancel()
-            await answers.aclose()
-    await _send(send, b"event: complete\ndata: \n\n", more=False)
+            await _cancel(*causes)
+    await _send(send, _COMPLETE if is_complete else b"", more=False)
 
 
-async def _follow(answers: AsyncGenerator[Answer], gone: asyncio.Future[Any], send: Send) -> None:
+async def _follow(answers: AsyncGenerator[Answer], causes: Sequence[asyncio.Future[Any]], send: Send) -> bool:
+    """Send each answer; return whether that was all of them, and not one of the causes to leave off."""
     while True:
-        upcoming: asyncio.Future[Any] = asyncio.ensure_future(anext(answers))
+        upcoming: asyncio.Future[Answer | None] = asyncio.ensure_future(anext(answers, None))
         try:
             while not upcoming.done():
                 await asyncio.wait(
-                    [upcoming, gone], timeout=_SIGN_OF_LIFE.total_seconds(), return_when=asyncio.FIRST_COMPLETED
+                    [upcoming, *causes], timeout=_SIGN_EVERY.total_seconds(), return_when=asyncio.FIRST_COMPLETED
                 )
-                if gone.done():
-                    return
+                if any(cause.done() for cause in causes):
+                    return False
                 if not upcoming.done():
-                    await _send(send, b":\n\n")
-            await _send(send, _next(upcoming.result()))
-        except StopAsyncIteration:
-            return
+                    await _send(send, _SIGN_OF_LIFE)
+            if (answer := upcoming.result()) is None:
+                return True
+            await _send(send, _next(answer))
         finally:
-            if not upcoming.done():
-                upcoming.cancel()
-                await asyncio.wait([upcoming])
+            await _cancel(upcoming)
+
+
+async def _cancel(*futures: asyncio.Future[Any]) -> None:
+    for future in futures:
+        future.cancel()
+    await asyncio.gather(*futures, return_exceptions=True)
 
 
 def _next(answer: Answer) -> bytes:

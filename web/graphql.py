@@ -112,12 +112,13 @@ class GraphQLEndpoint:
         queries_only: bool = False,
     ) -> None:
         accepted = read_accept(headers.joined(b"accept"))
+        if queries_only:
+            accepted = accepted._replace(takes_stream=False)  # `follow` would run whatever it is
         if accepted.single is None and not accepted.takes_stream:
             raise RequestRefused(406, f"Answers are {GRAPHQL_RESPONSE}, {JSON} or text/event-stream.")
+        runtime = runtime_of(scope)
         # An event stream has sent its headers before the first resolver runs.
-        cookies = (
-            ResponseCookies(self._getter.cookies, runtime_of(scope).auth.clock) if accepted.single else NoCookies()
-        )
+        cookies = ResponseCookies(self._getter.cookies, runtime.auth.clock) if accepted.single else NoCookies()
         context = self._getter(scope, headers, cookies)
         answer: Answer | AsyncGenerator[Answer]
         if accepted.takes_stream:
@@ -126,7 +127,7 @@ class GraphQLEndpoint:
             answer = await self._schema.answer(request, context, queries_only=queries_only)
         more = [_NO_STORE, *self._cross_site.headers_for(headers), *cookies.headers, *rate_headers(context)]
         if accepted.single is None or not isinstance(answer, Answer):
-            await send_event_stream(answer, receive, send, more)
+            await send_event_stream(answer, receive, send, more, ending=runtime.ending)
             return
         await _send_answer(answer, accepted.single, more, send)
 

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -29,6 +29,7 @@ from web.health import healthz, readyz
 from web.responses import refusal_response
 from web.security_headers import SecurityHeaders
 from web.state import request_id_of
+from web.websocket import GraphQLSocket
 from web.well_known import INTROSPECTION_PATH, JWKS_PATH, METADATA_PATH, REVOCATION_PATH, jwks, metadata
 
 STATIC = Path(__file__).parent / "static"
@@ -54,15 +55,18 @@ class Edge:
 
 def build_app(schema: Schema, edge: Edge, *, lifespan: Lifespan) -> Starlette:
     """Return the ASGI application; `lifespan` opens what requests need and gives it as state."""
+    getter = ContextGetter(CookieNames(secure=edge.https))
+    cross_site = CrossSite(edge.public_url, edge.allowed_origins)
     endpoint = GraphQLEndpoint(
         schema,
-        ContextGetter(CookieNames(secure=edge.https)),
-        CrossSite(edge.public_url, edge.allowed_origins),
+        getter,
+        cross_site,
         graphiql_page=STATIC / "graphiql.html",
         get_queries=edge.get_queries,
         body_seconds=edge.body_timeout.total_seconds(),
     )
     routes: list[BaseRoute] = [
+        WebSocketRoute("/graphql", GraphQLSocket(schema, getter, cross_site)),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route(JWKS_PATH, jwks),

@@ -1,7 +1,8 @@
 """What a request finds in its ASGI scope: the running services, and its own id."""
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.types import Scope
@@ -10,15 +11,20 @@ from auth import Auth
 
 _REQUEST_ID = "watchword.request_id"
 _ADDRESS = "watchword.address"
+_OPERATIONS = "watchword.operations"
 RUNTIME = "watchword.runtime"
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What the lifespan opened: `auth`, and each domain's service by the domain's name."""
+    """What the lifespan opened: `auth`, and each domain's service by the domain's name.
+
+    `ending` is set when the server has been told to stop, and waits for what it has not answered yet.
+    """
 
     auth: Auth
     services: Mapping[str, Any]
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def runtime_of(scope: Scope) -> Runtime:
@@ -42,3 +48,13 @@ def name_request(scope: Scope, request_id: str, address: str | None) -> None:
     """Give a request its id, and say where it comes from."""
     scope[_REQUEST_ID] = request_id
     scope[_ADDRESS] = address
+
+
+def note_operations(scope: Scope, how_many: int) -> None:
+    """Say how many operations a socket has carried."""
+    scope[_OPERATIONS] = how_many
+
+
+def operations_of(scope: Scope) -> int:
+    """Return how many operations a socket has carried."""
+    return int(scope.get(_OPERATIONS, 0))

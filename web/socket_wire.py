@@ -1,0 +1,45 @@
+"""Both directions of a socket: messages are read one at a time, and a client that does not read is not waited for."""
+
+import asyncio
+
+from starlette.types import Receive, Send
+
+from web.socket_messages import ClientMessage, SocketClosed, read_message
+
+# What a client does not take within this time it will not take any more.
+_SEND_SECONDS = 10.0
+
+
+class ClientGone(Exception):
+    """Nobody is there any more, or nobody who reads."""
+
+
+class SocketWire:
+    """A socket that was opened."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+
+    async def hear(self) -> ClientMessage:
+        """Wait for the next message. Raises `SocketClosed` for what is none, and `ClientGone`."""
+        event = await self._receive()
+        if event["type"] == "websocket.disconnect":
+            raise ClientGone
+        return read_message(event)
+
+    async def tell(self, text: str) -> None:
+        """Send a message. Raises `ClientGone`."""
+        try:
+            async with asyncio.timeout(_SEND_SECONDS):
+                await self._send({"type": "websocket.send", "text": text})
+        except OSError as error:  # a TimeoutError is one, and so is what servers raise for a connection that is closed
+            raise ClientGone from error
+
+    async def close(self, closed: SocketClosed) -> None:
+        """Close the socket, if there is still somebody to see why."""
+        try:
+            async with asyncio.timeout(_SEND_SECONDS):
+                await self._send({"type": "websocket.close", "code": closed.close.code, "reason": closed.reason})
+        except OSError:
+            return
