@@ -1,4 +1,7 @@
-"""A line of log for every request, under an id that the answer carries too. No query string, no body, no header."""
+"""A line of log for every request, under an id that the answer carries too, with the code of what was refused.
+
+No query string, no body, no header.
+"""
 
 import time
 
@@ -9,7 +12,7 @@ from auth.ids import new_id
 from schema.errors import Code
 from web.client_address import ClientAddress
 from web.responses import refusal_response
-from web.state import name_request
+from web.state import name_request, refusal_of
 
 _log = structlog.get_logger("watchword.access")
 
@@ -47,7 +50,7 @@ class AccessLog:
             if status:
                 raise  # the answer has begun: only the server can cut it off
             message = "Something went wrong on our side."
-            await refusal_response(500, Code.INTERNAL, message, request_id)(scope, receive, send_named)
+            await refusal_response(scope, 500, Code.INTERNAL, message)(scope, receive, send_named)
         finally:
             _log.info(
                 "request",
@@ -57,6 +60,7 @@ class AccessLog:
                 status=status,
                 milliseconds=round((time.perf_counter() - begun) * 1000, 2),
                 address=address,
+                **refusal_of(scope),
             )
 
 

@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator, Iterable
 from datetime import timedelta
 from typing import Any
 
-import orjson
 from starlette.types import Receive, Send
 
 from schema.execution import Answer
+from web.responses import encoded
 
 # Proxies close what is silent for half a minute or a minute.
 _SIGN_OF_LIFE = timedelta(seconds=12)
@@ -58,7 +58,7 @@ async def _follow(answers: AsyncGenerator[Answer], gone: asyncio.Future[Any], se
 
 
 def _next(answer: Answer) -> bytes:
-    return b"event: next\ndata: " + orjson.dumps(answer.as_response()) + b"\n\n"
+    return b"event: next\ndata: " + encoded(answer.as_response()) + b"\n\n"
 
 
 async def _send(send: Send, body: bytes, *, more: bool = True) -> None:

@@ -10,6 +10,8 @@ from auth import Auth
 
 _REQUEST_ID = "watchword.request_id"
 _ADDRESS = "watchword.address"
+_REFUSED = "watchword.refused"
+_NOTHING: Mapping[str, str] = {}
 RUNTIME = "watchword.runtime"
 
 
@@ -42,3 +44,14 @@ def name_request(scope: Scope, request_id: str, address: str | None) -> None:
     """Give a request its id, and say where it comes from."""
     scope[_REQUEST_ID] = request_id
     scope[_ADDRESS] = address
+
+
+def note_refusal(scope: Scope, code: str, sentence: str | None = None) -> None:
+    """Say for the log what was refused: by its code and, where it is a sentence of ours alone, in words."""
+    scope[_REFUSED] = {"code": code} if sentence is None else {"code": code, "refused": sentence}
+
+
+def refusal_of(scope: Scope) -> Mapping[str, str]:
+    """Return what was noted of a refusal, empty if nothing was refused."""
+    noted: Mapping[str, str] = scope.get(_REFUSED, _NOTHING)
+    return noted
