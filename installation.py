@@ -6,7 +6,7 @@ import secrets
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from auth.clock import Clock
 from auth.policy import HashingCost, Policy
 from auth.secret import Secret
 from schema import Built, Domain, DomainRefused, build_schema
+from schema.introspection import Introspection
+from schema.limits import Limits
+from schema.trusted_documents import TrustedDocumentsRefused, read_trusted_documents
 from settings import SHORTEST_SECRET_KEY, Settings, WrongSettings, load_settings
 from store import StoreUnavailable, migrate
 from store.migrate import Pending
@@ -75,6 +78,9 @@ class Installation:
             session_idle_timeout=settings.session_idle_timeout,
             session_lifetime=settings.session_lifetime,
             hashing=HashingCost(settings.password_memory_kib, settings.password_iterations, settings.password_threads),
+            guesses_per_address=settings.guesses_per_address,
+            budget=settings.budget,
+            anonymous_budget=settings.anonymous_budget,
         )
         database = SQLiteDatabase(settings.database_file, patience=settings.database_timeout)
         try:
@@ -82,7 +88,7 @@ class Installation:
             try:
                 yield auth
             finally:
-                auth.close()
+                await auth.close()
         finally:
             await database.close()
 
@@ -103,7 +109,27 @@ def assemble(settings: Settings | None = None, domains: Sequence[Domain[Any]] = 
     """
     settings = settings or load_settings()
     all_domains = (*domains, *(_load_domain(name) for name in settings.domains))
-    return Installation(settings, all_domains, build_schema(all_domains))
+    path = settings.trusted_documents
+    try:
+        built = build_schema(
+            all_domains,
+            limits=_limits(settings),
+            introspection=_introspection(settings),
+            trusted=None if path is None else read_trusted_documents(path),
+        )
+    except TrustedDocumentsRefused as refused:
+        raise WrongSettings([f"WATCHWORD_TRUSTED_DOCUMENTS: {fault}" for fault in refused.faults]) from refused
+    return Installation(settings, all_domains, built)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(**{limit.name: getattr(settings, f"limit_{limit.name}") for limit in fields(Limits)})
+
+
+def _introspection(settings: Settings) -> Introspection:
+    if settings.introspection != "auto":
+        return Introspection(settings.introspection)
+    return Introspection.AUTHENTICATED if settings.is_production else Introspection.EVERYBODY
 
 
 def _kept_secret(path: Path) -> Secret:

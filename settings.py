@@ -61,6 +61,10 @@ def _listed(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
+def _none_if_empty(value: object) -> object:
+    return value or None
+
+
 class Settings(BaseSettings):
     """The settings of one installation; frozen once read, and no secret shows in its repr."""
 
@@ -82,6 +86,16 @@ class Settings(BaseSettings):
     migrate_on_start: bool = True
     secret_key: Annotated[list[SecretStr], NoDecode, BeforeValidator(_listed)] = []
     domains: Annotated[list[str], NoDecode, BeforeValidator(_listed)] = []
+    introspection: Literal["auto", "everybody", "authenticated", "nobody"] = "auto"
+    trusted_documents: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
+    limit_tokens: int = Field(default=2_000, ge=100, le=20_000)
+    limit_depth: int = Field(default=20, ge=2, le=100)
+    limit_fields: int = Field(default=1_000, ge=10, le=100_000)
+    limit_aliases: int = Field(default=50, ge=0, le=10_000)
+    limit_root_fields: int = Field(default=20, ge=1, le=1_000)
+    limit_directives: int = Field(default=50, ge=0, le=10_000)
+    limit_definitions: int = Field(default=100, ge=1, le=1_000)
+    limit_cost: int = Field(default=10_000, ge=100, le=10_000_000)
     signing_algorithm: Literal["EdDSA", "ES256", "RS256", "HS256"] = "EdDSA"
     signing_key_lifetime: Duration = Field(default=timedelta(days=90), ge=timedelta(hours=1), le=timedelta(days=366))
     jwks_max_age: Duration = Field(default=timedelta(minutes=5), ge=timedelta(seconds=1), le=timedelta(days=1))
@@ -93,6 +107,9 @@ class Settings(BaseSettings):
     password_memory_kib: int = Field(default=19456, ge=8, le=1_048_576)
     password_iterations: int = Field(default=2, ge=1, le=100)
     password_threads: int = Field(default=2, ge=1, le=64)
+    guesses_per_address: int = Field(default=60, ge=1, le=1_000_000)
+    budget: int = Field(default=100_000, ge=0)
+    anonymous_budget: int = Field(default=20_000, ge=0)
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

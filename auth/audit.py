@@ -11,6 +11,7 @@ from auth.clock import Clock
 from auth.identity import Identity
 from auth.ids import is_id, new_id
 from auth.origin import Origin
+from auth.refusals import Forbidden, Reason, Unauthenticated
 from store import Database, StoreUnavailable, Transaction
 from store.audit_events import AuditEventRow
 
@@ -52,6 +53,9 @@ class Act(Enum):
 OF_ADMINISTRATORS = frozenset(
     {Act.ROLES_SET, Act.USER_DISABLE, Act.USER_ENABLE, Act.SERVICE_DISABLE, Act.CREDENTIAL_REVOKE}
 )
+
+_OWN = "activity:read"
+_EVERYTHING = "audit:read"
 
 _BY_ACTION = {act.action: act for act in Act}
 
@@ -122,13 +126,28 @@ class Audit:
 
     async def page(self, identity: Identity, *, limit: int, after: str | None) -> list[AuditEventRow]:
         """Return what anybody did, the newest first, for a caller with `audit:read`."""
-        if "audit:read" not in identity.scopes:
+        if _EVERYTHING not in identity.scopes:
             return []
         return await store.audit_events.page(self._database, subject_id=None, limit=limit, after=after)
 
     async def find(self, identity: Identity, event_id: str) -> AuditEventRow | None:
         """Return an event that the caller may see."""
         event = await store.audit_events.find(self._database, event_id) if is_id(event_id) else None
-        if event is None or "audit:read" in identity.scopes:
+        if event is None or _EVERYTHING in identity.scopes:
             return event
-        return event if event.subject_id == identity.subject and "activity:read" in identity.scopes else None
+        return event if event.subject_id == identity.subject and _OWN in identity.scopes else None
+
+
+def require_own(identity: Identity) -> str:
+    """Return whose record the caller may read as their own. Raises `Unauthenticated` and `Forbidden`."""
+    if identity.subject is None:
+        raise Unauthenticated(Reason.NOT_AUTHENTICATED)
+    if not {_OWN, _EVERYTHING} & identity.scopes:
+        raise Forbidden(Reason.INSUFFICIENT_SCOPE, required=[_OWN], granted=identity.scopes)
+    return identity.subject
+
+
+def require_everything(identity: Identity) -> None:
+    """Return if the caller may read what anybody did. Raises `Forbidden`."""
+    if _EVERYTHING not in identity.scopes:
+        raise Forbidden(Reason.INSUFFICIENT_SCOPE, required=[_EVERYTHING], granted=identity.scopes)

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from auth.activity import Activity
 from auth.api_tokens import ApiTokens
 from auth.audit import Audit
+from auth.budgets import Budgets
 from auth.clock import Clock, SystemClock
 from auth.extra_claims import ExtraClaims
 from auth.foundation import Foundation
@@ -14,6 +16,7 @@ from auth.key_ring import KeyRing
 from auth.login import Login
 from auth.passwords import Passwords
 from auth.policy import Policy
+from auth.publications import Publications
 from auth.refresh_tokens import RefreshTokens
 from auth.renewal import Renewal
 from auth.scopes import Rights
@@ -24,6 +27,7 @@ from auth.service_login import ServiceLogin
 from auth.service_tokens import ServiceTokens
 from auth.sessions import Sessions
 from auth.setup import Setup
+from auth.throttles import Throttles
 from auth.token_status import TokenStatus
 from auth.users import Users
 from auth.verifier import Verifier
@@ -53,9 +57,14 @@ class Auth:
     setup: Setup
     users: Users
     passwords: Passwords
+    activity: Activity
+    publications: Publications
+    budgets: Budgets
 
-    def close(self) -> None:
-        """End the threads that hash. The database is closed by whoever opened it."""
+    async def close(self) -> None:
+        """End every stream, and the threads that hash. The database is closed by whoever opened it."""
+        await self.activity.close()
+        await self.publications.close()
         self.passwords.close()
 
 
@@ -84,7 +93,8 @@ async def open_auth(
     verifier = Verifier(key_ring, policy)
     sessions = Sessions(foundation)
     renewal = Renewal(foundation, sessions, issuer, RefreshTokens(secret_keys))
-    users = Users(foundation, passwords, sessions)
+    throttles = Throttles(foundation, secret_keys)
+    users = Users(foundation, passwords, throttles, sessions)
     api_tokens = ApiTokens(foundation, sessions, key_ring)
     service_tokens = ServiceTokens(foundation, issuer)
     gate = Gate(verifier, sessions, renewal, api_tokens, service_tokens, clock)
@@ -97,15 +107,18 @@ async def open_auth(
         key_ring=key_ring,
         extra_claims=extra_claims,
         gate=gate,
-        login=Login(foundation, passwords, sessions, renewal),
+        login=Login(foundation, passwords, throttles, sessions, renewal),
         sessions=sessions,
         renewal=renewal,
         api_tokens=api_tokens,
         service_accounts=ServiceAccounts(foundation, sessions),
-        service_login=ServiceLogin(foundation),
+        service_login=ServiceLogin(foundation, throttles),
         service_tokens=service_tokens,
         token_status=TokenStatus(gate, sessions, renewal, api_tokens, service_tokens),
         setup=Setup(database, users, clock),
         users=users,
         passwords=passwords,
+        activity=Activity(database),
+        publications=Publications(database, clock),
+        budgets=Budgets(policy, clock),
     )

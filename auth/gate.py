@@ -77,16 +77,47 @@ class Gate:
             claims = self._verifier.recall(credential.token, now) or await self._verifier.verify(credential.token, now)
             if claims.session_id is not None:
                 return Admission(await self._sessions.identify(claims, origin, now))
-            if credential.by_cookie:
-                # A token that was made for scripts travels where a script puts it, and never by itself.
-                raise Unauthenticated(Reason.TOKEN_INVALID)
+            _require_carried(claims, credential)
             return Admission(await self.admit(claims, origin, is_use=True))
         except Unauthenticated as refusal:
-            if isinstance(refusal, SigningKeyRevoked):
-                self._verifier.forget_key(refusal.kid)
+            self._forget_key_of(refusal)
             if refusal.reason in _RENEWABLE and credential.session_secret is not None:
                 return await self._renewed(credential.session_secret, origin)
             raise
+
+    async def reaffirm(
+        self, credential: Credential, origin: Origin = NOWHERE, *, known: Identity | None = None
+    ) -> Identity:
+        """Return who presents a credential that was let in before, for an operation that goes on: as the rows are now.
+
+        Nothing is renewed, nothing is written, and no signature is verified again that need not be. A token that has
+        expired since is good for as long as the session whose secret came with it; one that came alone is not. `known`
+        is who was let in: anybody else is refused. Raises as `authenticate` does.
+        """
+        identity = await self._reaffirmed(credential, origin)
+        if known is not None and _bearer(identity) != _bearer(known):
+            # Two cookies of two sessions: what one was let in for must not go on for the other.
+            raise Unauthenticated(Reason.TOKEN_EXPIRED)
+        return identity
+
+    async def _reaffirmed(self, credential: Credential, origin: Origin) -> Identity:
+        if credential.fault is not None:
+            raise Unauthenticated(credential.fault)
+        token, secret, now = credential.token, credential.session_secret, self._clock.now()
+        try:
+            claims = None if token is None else self._verifier.recall(token, now)
+            if claims is None and token is not None and secret is None:
+                claims = await self._verifier.verify(token, now)
+            if claims is not None:
+                _require_carried(claims, credential)
+                return await self.admit(claims, origin)
+        except Unauthenticated as refusal:
+            self._forget_key_of(refusal)
+            if refusal.reason not in _RENEWABLE or secret is None:
+                raise
+        if secret is None:
+            return Identity(kind=IdentityKind.ANONYMOUS, origin=origin)
+        return await self._sessions.identify_holder(secret, origin, now)
 
     async def verify(self, token: Secret) -> Claims:
         """Return what a token says, whoever shows it. Raises `Unauthenticated` and `StoreUnavailable`."""
@@ -103,8 +134,25 @@ class Gate:
             case TokenKind.API:
                 return await self._api_tokens.identify(claims, origin, is_use=is_use)
 
+    def _forget_key_of(self, refusal: Unauthenticated) -> None:
+        if isinstance(refusal, SigningKeyRevoked):
+            self._verifier.forget_key(refusal.kid)
+
     async def _renewed(self, session_secret: Secret | None, origin: Origin) -> Admission:
         if session_secret is None:
             return Admission(Identity(kind=IdentityKind.ANONYMOUS, origin=origin))
         grant = await self._renewal.renew(session_secret, origin)
         return Admission(grant.identity, renewed=grant)
+
+
+def _require_carried(claims: Claims, credential: Credential) -> None:
+    """Raise `Unauthenticated` for a token that was made for scripts and came as a cookie.
+
+    Such a token travels where a script puts it, and never by itself.
+    """
+    if claims.session_id is None and credential.by_cookie:
+        raise Unauthenticated(Reason.TOKEN_INVALID)
+
+
+def _bearer(identity: Identity) -> tuple[str | None, str | None, str | None]:
+    return identity.subject, identity.session_id, identity.token_id

@@ -9,9 +9,11 @@ from auth.foundation import Foundation
 from auth.labels import read_email
 from auth.origin import Origin
 from auth.passwords import Passwords
+from auth.refusals import Overloaded
 from auth.renewal import Grant, Renewal
 from auth.secret import Secret
 from auth.sessions import Outgoing, Sessions
+from auth.throttles import Throttles
 from store import Transaction
 from store.users import UserRow
 
@@ -28,9 +30,12 @@ class LoggedIn:
 class Login:
     """Starts a session for whoever knows an account's password."""
 
-    def __init__(self, foundation: Foundation, passwords: Passwords, sessions: Sessions, renewal: Renewal) -> None:
+    def __init__(
+        self, foundation: Foundation, passwords: Passwords, throttles: Throttles, sessions: Sessions, renewal: Renewal
+    ) -> None:
         self._database = foundation.database
         self._passwords = passwords
+        self._throttles = throttles
         self._sessions = sessions
         self._renewal = renewal
         self._audit = foundation.audit
@@ -48,10 +53,18 @@ class Login:
         """Start a session, or return None: for a wrong password, an unknown address and a disabled account alike.
 
         All three cost one hash and are recorded. `outgoing` is what the same browser was logged in with until now: that
-        ends in the same transaction (ASVS 7.2.4). Raises `Overloaded` and `StoreUnavailable`.
+        ends in the same transaction (ASVS 7.2.4). Raises `RateLimited` when that is one guess too many, whether it was
+        right or not; `Overloaded` and `StoreUnavailable`.
         """
-        user = await self._find(email)
-        if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
+        self._passwords.require_room()
+        user, typed = await self._find(email)
+        guess = await self._throttles.count_guess("login", origin, user_id=user.id if user else None, typed=typed)
+        try:
+            is_right = await self._passwords.verify(user.password_hash if user else None, password)
+        except Overloaded:
+            await self._throttles.give_back_alone(guess)
+            raise
+        if not is_right or user is None:
             await self._note_failure(user, origin)
             return None
         foreseen = self._sessions.foresee(user, ("pwd",), origin)
@@ -61,6 +74,9 @@ class Login:
             current = await store.users.find(tx, user.id)
             verified = current is not None and current.password_hash == user.password_hash
             started = None
+            if current is not None and current.disabled_at is None:
+                # It was right. Of a disabled account that is not told, and so must not be seen by guessing on either.
+                await self._throttles.give_back(tx, guess)
             if verified and current is not None and current.disabled_at is None:
                 if fresh_hash is not None:
                     await self._renew_hash(tx, user, fresh_hash)
@@ -86,9 +102,10 @@ class Login:
             tx, user.id, expected=user.password_hash, new=fresh_hash, changed_at=user.password_changed_at
         )
 
-    async def _find(self, email: str) -> UserRow | None:
+    async def _find(self, email: str) -> tuple[UserRow | None, str]:
+        """Return the person with this address, and the address as all of its spellings are counted."""
         try:
             key = read_email(email).key
         except InputRefused:
-            return None
-        return await store.users.find_by_email(self._database, key)
+            return None, email.strip().casefold()
+        return await store.users.find_by_email(self._database, key), key

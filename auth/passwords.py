@@ -63,6 +63,11 @@ class Passwords:
 
         return await self._in_thread(verify_in_thread) and expected is stored_hash
 
+    def require_room(self) -> None:
+        """Return if a password would be taken into the line. Raises `Overloaded`, before anybody counts a guess."""
+        if self._under_way >= _LONGEST_QUEUE:
+            raise Overloaded(_RETRY_AFTER)
+
     async def rehash(self, password: str) -> str:
         """Return the hash, at today's cost, of a password that was just verified. Raises `Overloaded`."""
         return await self._in_thread(lambda: self._argon2.hash(password))
@@ -76,8 +81,7 @@ class Passwords:
         self._threads.shutdown(cancel_futures=True)
 
     async def _in_thread(self, function: Callable[[], Result]) -> Result:
-        if self._under_way >= _LONGEST_QUEUE:
-            raise Overloaded(_RETRY_AFTER)
+        self.require_room()
         self._under_way += 1
         loop, work = asyncio.get_running_loop(), self._threads.submit(function)
         # Counted down when the work has ended or was taken out of the line, and not when its caller goes away: who

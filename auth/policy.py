@@ -19,7 +19,7 @@ class HashingCost:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Who signs, how long what is signed holds, and what a password costs."""
+    """Who signs, how long what is signed holds, what a password costs, and how much is too much."""
 
     issuer: str
     signing_algorithm: str = "EdDSA"
@@ -29,3 +29,6 @@ class Policy:
     session_idle_timeout: timedelta = timedelta(days=30)
     session_lifetime: timedelta = timedelta(days=90)
     hashing: HashingCost = HashingCost()
+    guesses_per_address: int = 60  # in any minute, over all accounts
+    budget: int = 100_000  # points a minute for somebody known; 0: no limit
+    anonymous_budget: int = 20_000  # and for all strangers of one address

@@ -3,6 +3,7 @@
 A refusal says what the caller may know and nothing of the rest. `schema.errors` turns each kind into its code.
 """
 
+import math
 from collections.abc import Iterable
 from datetime import timedelta
 from enum import Enum
@@ -28,7 +29,9 @@ class Reason(Enum):
     INSUFFICIENT_ROLE = "A role is missing."
     HUMAN_REQUIRED = "This needs a person's session."
     STEP_UP_REQUIRED = "This needs a recent login: log in again."
+    INTROSPECTION_OFF = "The schema is not shown here."
     COOKIES_NEED_POST = "Cookies can be set and taken away on the answer to a plain POST alone."
+    STREAM_NOT_READ = "The stream was not read as fast as it grew: subscribe again, and load what was missed."
     LAST_ADMINISTRATOR = "The last enabled administrator can be neither disabled nor deprived of the role."
 
 
@@ -64,6 +67,13 @@ class Forbidden(Refusal):
     """It is known who calls, and they may not: trying again will not help."""
 
 
+class FellBehind(Refusal):
+    """Who follows something did not take what there was; what came since is not kept for them."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.STREAM_NOT_READ)
+
+
 class NotFound(Exception):
     """What was named does not exist, or is not the caller's to see; which of the two is not told."""
 
@@ -82,3 +92,16 @@ class Overloaded(Exception):
     def __init__(self, retry_after: timedelta) -> None:
         super().__init__("Too much is waiting; try again shortly.")
         self.retry_after = retry_after
+
+
+class RateLimited(Exception):
+    """It was tried too often in too short a time; nothing was looked at, and nothing was done."""
+
+    def __init__(self, retry_after: timedelta) -> None:
+        super().__init__("There were too many attempts; try again later.")
+        self.retry_after = retry_after
+
+    @property
+    def seconds(self) -> int:
+        """After how many whole seconds to try again: one at least."""
+        return max(1, math.ceil(self.retry_after.total_seconds()))

@@ -26,6 +26,7 @@ from auth.origin import Origin
 from auth.secret import Secret
 from auth.service_accounts import KEY_FILE
 from auth.service_standing import is_disabled, scopes_of, service_identity
+from auth.throttles import Throttles
 from store import StoreUnavailable
 from store.service_credentials import ServiceCredentialRow
 
@@ -51,10 +52,11 @@ class Service:
 
 
 class ServiceLogin:
-    """Authenticates service accounts by what they present."""
+    """Authenticates service accounts by what they present; failures that are too many are `RateLimited`."""
 
-    def __init__(self, foundation: Foundation) -> None:
+    def __init__(self, foundation: Foundation, throttles: Throttles) -> None:
         self._database = foundation.database
+        self._throttles = throttles
         self._rights = foundation.rights
         self._policy = foundation.policy
         self._audit = foundation.audit
@@ -167,6 +169,10 @@ class ServiceLogin:
                 await store.service_credentials.touch(tx, credential_id, used_at=now, address=origin.address)
 
     async def _refusal(self, account_id: str, fault: OAuthFault, origin: Origin, why: str) -> OAuthRefused:
+        # What is right is always let in: nobody guesses 256 bits, and a stranger, or a forgotten copy of the program,
+        # must not shut an account out. What fails too often is not written down any more, which is what it could cost.
+        with suppress(StoreUnavailable):
+            await self._throttles.count_failure("oauth", origin, client_id=account_id)
         account = await store.service_accounts.find(self._database, account_id) if is_id(account_id) else None
         # Whoever asked is told the fault alone; the owner, and the operator, can read what it was.
         _log.info("service_refused", fault=fault.name, why=why, request_id=origin.request_id)

@@ -39,13 +39,15 @@ class Setup:
     ) -> UserRow:
         """Make an administrator and use the token up, together or not at all.
 
-        Raises `InputRefused`, also with SETUP_TOKEN_INVALID and EMAIL_TAKEN, `Overloaded` and `StoreUnavailable`.
+        Raises `InputRefused`, also with SETUP_TOKEN_INVALID and EMAIL_TAKEN, `RateLimited`, `Overloaded` and
+        `StoreUnavailable`.
         """
         account = await self._users.prepare(
             email=email,
             password=password,
             display_name=display_name,
             roles=frozenset({scopes.USER, scopes.ADMIN}),
+            origin=origin,
         )
         async with self._database.transaction() as tx:
             valid = await store.setup_tokens.consume(tx, digest=token.digest(), now=self._clock.now())

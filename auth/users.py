@@ -14,8 +14,9 @@ from auth.ids import is_id, new_id
 from auth.labels import Email, read_display_name, read_email
 from auth.origin import NOWHERE, Origin
 from auth.passwords import Passwords
-from auth.refusals import Conflict, Forbidden, NotFound, Reason, Unauthenticated
+from auth.refusals import Conflict, Forbidden, NotFound, Overloaded, Reason, Unauthenticated
 from auth.sessions import Sessions
+from auth.throttles import Throttles
 from store import Transaction
 from store.users import UserRow
 
@@ -35,9 +36,10 @@ class NewAccount:
 class Users:
     """Makes, finds, changes and disables accounts."""
 
-    def __init__(self, foundation: Foundation, passwords: Passwords, sessions: Sessions) -> None:
+    def __init__(self, foundation: Foundation, passwords: Passwords, throttles: Throttles, sessions: Sessions) -> None:
         self._database = foundation.database
         self._passwords = passwords
+        self._throttles = throttles
         self._sessions = sessions
         self._audit = foundation.audit
         self._clock = foundation.clock
@@ -45,10 +47,10 @@ class Users:
     async def sign_up(self, *, email: str, password: str, display_name: str, origin: Origin = NOWHERE) -> None:
         """Make an account, unless the address has one; whether it had is not told, and takes no other time.
 
-        Raises `InputRefused`, `Overloaded` and `StoreUnavailable`.
+        Raises `InputRefused`, `RateLimited`, `Overloaded` and `StoreUnavailable`.
         """
         account = await self.prepare(
-            email=email, password=password, display_name=display_name, roles=frozenset({scopes.USER})
+            email=email, password=password, display_name=display_name, roles=frozenset({scopes.USER}), origin=origin
         )
         async with self._database.transaction() as tx:
             fresh = await self._insert(tx, account)
@@ -73,9 +75,18 @@ class Users:
         async with self._database.transaction() as tx:
             return await self.insert(tx, account)
 
-    async def prepare(self, *, email: str, password: str, display_name: str, roles: frozenset[str]) -> NewAccount:
-        """Check what an account is made of and hash its password. Raises `InputRefused` and `Overloaded`."""
+    async def prepare(
+        self, *, email: str, password: str, display_name: str, roles: frozenset[str], origin: Origin | None = None
+    ) -> NewAccount:
+        """Check what an account is made of and hash its password.
+
+        `origin` is where a stranger asks from, for whom the hash counts as a guess does; None is the operator. Raises
+        `InputRefused` and `Overloaded`, for strangers also `RateLimited` and `StoreUnavailable`.
+        """
         address, name = read_email(email), read_display_name(display_name)
+        if origin is not None:
+            self._passwords.require_room()
+            await self._throttles.count_hash("sign_up", origin)
         password_hash = await self._passwords.hash_checked(password, about_its_owner=(address.address, name))
         return NewAccount(address, name, password_hash, roles)
 
@@ -145,13 +156,12 @@ class Users:
     async def change_password(self, identity: Identity, *, current: str, new: str) -> int:
         """Change the caller's password and end their other sessions, together; return how many ended.
 
-        Raises `InputRefused`, also with CURRENT_PASSWORD_WRONG, `Overloaded` and `StoreUnavailable`.
+        Raises `InputRefused`, also with CURRENT_PASSWORD_WRONG, `RateLimited`, `Overloaded` and `StoreUnavailable`.
         """
         user = await store.users.find(self._database, identity.subject) if identity.subject is not None else None
         if user is None:
             raise Unauthenticated(Reason.NOT_AUTHENTICATED)
-        if not await self._passwords.verify(user.password_hash, current):
-            raise InputRefused(Fault.CURRENT_PASSWORD_WRONG)
+        await self._require_password(user, current, identity.origin)
         new_hash = await self._passwords.hash_checked(new, about_its_owner=(user.email, user.display_name))
         now = self._clock.now()
         async with self._database.transaction() as tx:
@@ -163,6 +173,18 @@ class Users:
                 raise InputRefused(Fault.CURRENT_PASSWORD_WRONG)
             await self._audit.record(tx, Act.PASSWORD_CHANGE, identity, concerning=user.id)
             return await store.sessions.revoke_all_of_user(tx, user.id, now, keep=identity.session_id)
+
+    async def _require_password(self, user: UserRow, typed: str, origin: Origin) -> None:
+        self._passwords.require_room()
+        guess = await self._throttles.count_guess("change_password", origin, user_id=user.id)
+        try:
+            if not await self._passwords.verify(user.password_hash, typed):
+                raise InputRefused(Fault.CURRENT_PASSWORD_WRONG)
+        except Overloaded:
+            await self._throttles.give_back_alone(guess)
+            raise
+        # At once: the new password may be refused, and be tried again in another form.
+        await self._throttles.give_back_alone(guess)
 
     async def _insert(self, tx: Transaction, account: NewAccount, *, decoy: bool = False) -> bool:
         user_id = new_id()

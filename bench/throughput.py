@@ -95,7 +95,9 @@ def written(scenario: Scenario, figures: dict[str, Figures]) -> str:
     targets = []
     for name, least in scenario.targets.items():
         ratio = _ratio(ours.rates, figures[name].rates) or 0.0
-        targets.append(target(f"{least} × the requests/s of the stack {name}", number(ratio), ratio >= least))
+        # On a machine that does other things, the CPU says more than the clock.
+        found = f"{number(ratio)} ({number(_ratio(figures[name].cpu, ours.cpu))} by CPU)"
+        targets.append(target(f"{least} × the requests/s of the stack {name}", found, ratio >= least))
     head = ("Stack", "requests/s", "CPU µs", "p50 ms", "p99 ms", "failures")
     return "\n\n".join([f"### {scenario.title}", table(head, rows), *targets])
 

@@ -1,7 +1,8 @@
 """The schema is built here, from the core's types and the domains', and refused if a root field has no guard."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import strawberry
@@ -19,9 +20,14 @@ from schema.documents import CREDENTIAL, Documents
 from schema.domain import Domain, DomainRefused
 from schema.execution import Schema
 from schema.guards import DIRECTIVES, Guard
+from schema.introspection import Introspection
+from schema.limits import Limits
+from schema.live_events import LiveEventsSubscription
 from schema.login import LoginMutation
 from schema.node import NodeQuery
 from schema.passwords import PasswordsMutation
+from schema.prepared import Preparing
+from schema.rate_limit import RateLimitQuery
 from schema.refresh import RefreshMutation
 from schema.refused_acts import NotesRefusals
 from schema.service_accounts import ServiceAccountsMutation, ServiceAccountsQuery
@@ -29,11 +35,12 @@ from schema.service_secrets import ServiceSecretsMutation
 from schema.sessions import SessionsMutation
 from schema.setup import SetupMutation
 from schema.sign_up import SignUpMutation
+from schema.trusted_documents import TrustedDocument
 from schema.users import UsersMutation, UsersQuery
 from schema.viewer import ViewerQuery
 
 _CORE = {
-    "Query": (ViewerQuery, NodeQuery, UsersQuery, ServiceAccountsQuery, AuditEventsQuery),
+    "Query": (ViewerQuery, NodeQuery, UsersQuery, ServiceAccountsQuery, AuditEventsQuery, RateLimitQuery),
     "Mutation": (
         SignUpMutation,
         LoginMutation,
@@ -46,7 +53,7 @@ _CORE = {
         UsersMutation,
         SetupMutation,
     ),
-    "Subscription": (),
+    "Subscription": (LiveEventsSubscription,),
 }
 
 _DESCRIPTIONS = {
@@ -68,10 +75,17 @@ class Built:
     rights: Rights
 
 
-def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
-    """Put the core and the domains together.
+def build_schema(
+    domains: Sequence[Domain[Any]] = (),
+    *,
+    limits: Limits | None = None,
+    introspection: Introspection = Introspection.AUTHENTICATED,
+    trusted: Iterable[TrustedDocument] | None = None,
+) -> Built:
+    """Put the core and the domains together; where there are `trusted` documents, no others run.
 
-    Raises `UnguardedField` and `DomainRefused`, each naming the field and the module that it was written in.
+    Raises `UnguardedField` and `DomainRefused`, each naming the field and the module that it was written in, and
+    `TrustedDocumentsRefused` for documents that do not fit.
     """
     _require_different_names(domains)
     _require_different_claims(domains)
@@ -85,7 +99,8 @@ def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
     for part in parts["Mutation"]:
         _note_refusals(part)
     try:
-        schema = _assemble(parts, [type_ for domain in domains for type_ in domain.types])
+        types = [type_ for domain in domains for type_ in domain.types]
+        schema = _assemble(parts, types, limits or Limits(), introspection, trusted)
     except DuplicatedTypeName as error:
         both = " and ".join(
             f"{type_.__module__}.{type_.__qualname__}" for type_ in (error.first_cls, error.second_cls) if type_
@@ -97,7 +112,13 @@ def build_schema(domains: Sequence[Domain[Any]] = ()) -> Built:
     return Built(schema, all_rights)
 
 
-def _assemble(parts: dict[str, list[type]], types: list[type]) -> Schema:
+def _assemble(
+    parts: dict[str, list[type]],
+    types: list[type],
+    limits: Limits,
+    introspection: Introspection,
+    trusted: Iterable[TrustedDocument] | None,
+) -> Schema:
     credential_fields = frozenset(
         _graphql_name(field)
         for part in parts["Mutation"]
@@ -105,12 +126,14 @@ def _assemble(parts: dict[str, list[type]], types: list[type]) -> Schema:
         if CREDENTIAL.items() <= field.metadata.items()
     )
     return Schema(
-        prepare=lambda schema: Documents(schema, credential_fields),
+        prepare=lambda schema: Documents(Preparing(schema, limits, credential_fields, introspection.suggests), trusted),
+        introspection=introspection,
+        subscription_guards=_guards_by_name(parts["Subscription"]),
         query=_root("Query", parts),
         mutation=_root("Mutation", parts),
-        subscription=_root("Subscription", parts) if parts["Subscription"] else None,
+        subscription=_root("Subscription", parts),
         types=[*DIRECTIVES, *types],
-        config=StrawberryConfig(disable_field_suggestions=True),
+        config=StrawberryConfig(disable_field_suggestions=not introspection.suggests),
     )
 
 
@@ -205,6 +228,11 @@ def _all_fields(schema: GraphQLSchema) -> Iterator[tuple[str, StrawberryField]]:
 
 def _guards(field: StrawberryField) -> list[type[Guard]]:
     return [guard for guard in field.permission_classes if issubclass(guard, Guard)]
+
+
+def _guards_by_name(parts: Sequence[type]) -> Mapping[str, tuple[Guard, ...]]:
+    fields = (field for part in parts for field in _fields(part))
+    return MappingProxyType({_graphql_name(field): tuple(guard() for guard in _guards(field)) for field in fields})
 
 
 def _fields(part: type) -> list[StrawberryField]:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import strawberry
 
 from auth import Auth
+from auth.budgets import Budget
 from auth.gate import Admission, Credential
 from auth.identity import Identity, IdentityKind
 from auth.origin import Origin
@@ -15,6 +16,9 @@ from auth.renewal import Grant
 from auth.secret import Secret
 from auth.sessions import Outgoing
 from store import StoreUnavailable
+
+# In points, as a field is one: to parse and validate a text takes as long as a hundred fields or more.
+NEW_DOCUMENT = 100
 
 
 class SessionCookies(Protocol):
@@ -35,6 +39,9 @@ class SessionCookies(Protocol):
 
 class Context:
     """What the context getter makes for every operation; `info.context` in resolvers."""
+
+    budget: Budget | None = None  # what the operation was paid from, once it was
+    retry_after: int | None = None  # in seconds, once something in the operation was tried too often
 
     def __init__(
         self,
@@ -74,6 +81,26 @@ class Context:
         """Go on as somebody else: whoever has just logged in, or, after a logout, nobody."""
         self._answer = Admission(identity)
 
+    def pay(self, cost: int) -> None:
+        """Take what an operation costs from the caller's budget. Raises `RateLimited`."""
+        match self._answer:
+            case Admission(identity):
+                payer = identity
+            case _:
+                payer = self.nobody
+        spent = self.auth.budgets.spend(payer, cost)
+        if spent is not None and self.budget is not None:
+            spent = spent._replace(cost=spent.cost + self.budget.cost)
+        self.budget = spent
+
+    def pay_for_new_document(self) -> None:
+        """Take what it costs to prepare a document that nobody sent before. Raises `RateLimited`."""
+        self.pay(NEW_DOCUMENT)
+
+    def note_wait(self, seconds: int) -> None:
+        """Keep that something in the operation was tried too often, and after how long it may be tried again."""
+        self.retry_after = max(seconds, self.retry_after or 0)
+
     def note_refusal(self, act: str, reason: str) -> None:
         """Keep for the record that an act was refused to whoever calls at this point of the document.
 
@@ -88,8 +115,9 @@ class Context:
 
         Raises `Unauthenticated`, and `StoreUnavailable`.
         """
-        identity = await self.auth.gate.reaffirm(self._credential, self.origin)
-        self._answer = Admission(identity)
+        match self._answer:
+            case Admission(identity):
+                self._answer = Admission(await self.auth.gate.reaffirm(self._credential, self.origin, known=identity))
 
     async def record_refusals(self) -> None:
         """Record what was refused to somebody known: it is what is tried with a credential that was stolen."""

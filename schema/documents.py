@@ -1,146 +1,96 @@
-"""Documents: each is parsed, validated and held against the limits once, and remembered by its text."""
+"""Documents: each is parsed, counted and validated once, and known by its text, its hash, or the name it was given.
 
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+Three ways lead to one: its text; Apollo's automatic persisted queries, a hash that the text followed once; and
+`documentId`, as GraphQL over HTTP's appendix on persisted documents has it. Where the operator lists trusted documents,
+all three lead to those alone.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from graphql import (
-    DocumentNode,
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    GraphQLError,
-    GraphQLSchema,
-    InlineFragmentNode,
-    OperationDefinitionNode,
-    SelectionSetNode,
-    parse,
-    specified_rules,
-)
-from strawberry.schema.schema import validate_document
-
-from schema.errors import Code, refusal, without_values
+from schema.document_memory import DocumentMemory, digest_of
+from schema.errors import Code, refusal
+from schema.prepared import Operation, Prepared, Preparing
 from schema.requests import GraphQLRequest
+from schema.trusted_documents import TrustedDocument, TrustedDocuments
+
+__all__ = ["CREDENTIAL", "Documents", "Operation", "Prepared"]
 
 # A field's metadata that marks it as one that evaluates or makes a password, a secret or a key: one a document.
 CREDENTIAL: Mapping[Any, Any] = MappingProxyType({"watchword.credential": True})
 
-# GraphiQL's introspection is 300 tokens. Validation compares every two fields of a selection: 4,000 tokens can take it
-# 1.4 s, half of them a quarter of that.
-MOST_TOKENS = 2_000
-
-# A prepared document takes a hundred times the memory of its text. Strangers' texts, each seen once, must fill neither
-# the memory nor the places of those that are seen again.
-_REMEMBERED = 256
-_LONGEST_REMEMBERED = 8_000
+_PREFIX = "sha256:"
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """An operation of a document."""
-
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A document that was parsed, with what validation and the limits have against it."""
-
-    document: DocumentNode
-    operations: Mapping[str | None, Operation]
-    errors: tuple[GraphQLError, ...]
-
-    def operation(self, name: str | None) -> Operation:
-        """Return the operation of this name, or the only one. Raises `GraphQLError`."""
-        if name is None and len(self.operations) != 1:
-            raise refusal(Code.GRAPHQL_VALIDATION_FAILED, "Name the operation: the document has several.")
-        found = self.operations.get(name) if name is not None else next(iter(self.operations.values()))
-        if found is None:
-            raise refusal(Code.GRAPHQL_VALIDATION_FAILED, "The document has no operation of this name.")
-        return found
+def _nothing() -> None:
+    """Let every document be prepared."""
 
 
 class Documents:
-    """The preparation of documents for one schema, with a memory of the last few hundred."""
+    """The documents of one schema."""
 
-    def __init__(self, schema: GraphQLSchema, credential_fields: frozenset[str]) -> None:
-        self._schema = schema
-        self._credential_fields = credential_fields
-        self._remembered: OrderedDict[str, Prepared] = OrderedDict()
+    def __init__(self, preparing: Preparing, trusted: Iterable[TrustedDocument] | None = None) -> None:
+        """Prepare the trusted documents, if there are any. Raises `TrustedDocumentsRefused` with what is wrong."""
+        self._preparing = preparing
+        self._memory = DocumentMemory()
+        self._trusted = None if trusted is None else TrustedDocuments(trusted, preparing)
 
-    def take(self, request: GraphQLRequest) -> Prepared:
-        """Return the document with this text. Raises `GraphQLError` for one that cannot be parsed."""
-        query = request.query or ""
-        prepared = self._remembered.get(query)
-        if prepared is not None:
-            self._remembered.move_to_end(query)
-            return prepared
-        prepared = _prepared(query, self._schema, self._credential_fields)
-        if not prepared.errors and len(query) <= _LONGEST_REMEMBERED:
-            self._remembered[query] = prepared
-            if len(self._remembered) > _REMEMBERED:
-                self._remembered.popitem(last=False)
+    def take(self, request: GraphQLRequest, *, before_preparing: Callable[[], None] = _nothing) -> Prepared:
+        """Return the document that a request asks for, with the errors of one that does not fit the schema.
+
+        One that is not remembered takes a hundred times the work: what is called `before_preparing` it may refuse, by
+        raising. Raises `GraphQLError` for one that is not there, may not be run, is not GraphQL, or is beyond the limits.
+        """
+        text, name = request.query or None, request.document_id
+        digest = digest_of(text) if text is not None else None
+        if request.extensions and (persisted := request.extensions.get("persistedQuery")) is not None:
+            asked = _hash_of(persisted)
+            if digest is not None and digest != asked:
+                # Kept under another's hash, it would be what others run who ask for that one.
+                raise refusal(Code.BAD_REQUEST, "provided sha does not match query")
+            name = name or asked
+        if name is not None and text is not None and name.removeprefix(_PREFIX) != digest:
+            raise refusal(Code.BAD_REQUEST, "The request has a document and the id of another: send one of them.")
+        if self._trusted is not None:
+            return self._trusted.take(name, digest)
+        if text is not None and digest is not None:
+            return self._by_text(text, digest, before_preparing)
+        return self._by_hash(name)
+
+    def _by_text(self, text: str, digest: str, before_preparing: Callable[[], None]) -> Prepared:
+        prepared = self._memory.get(digest)
+        if prepared is None:
+            before_preparing()
+            prepared = self._preparing.prepare(text)
+            if not prepared.errors:
+                self._memory.keep(digest, prepared, len(text))
+        return prepared
+
+    def _by_hash(self, name: str | None) -> Prepared:
+        if name is None:
+            raise refusal(Code.BAD_REQUEST, "There is no document: `query` has none.")
+        digest = name.removeprefix(_PREFIX)
+        if _HASH.fullmatch(digest) is None:
+            raise refusal(
+                Code.BAD_REQUEST, "A document is asked for by the SHA-256 of its text, in lower-case hexadecimal."
+            )
+        prepared = self._memory.get(digest)
+        if prepared is None:
+            # Apollo's clients read this message, and then send the text too.
+            raise refusal(Code.PERSISTED_QUERY_NOT_FOUND, "PersistedQueryNotFound")
         return prepared
 
 
-def _prepared(query: str, schema: GraphQLSchema, credential_fields: frozenset[str]) -> Prepared:
-    document = _parsed(query)
-    errors = [
-        refusal(Code.GRAPHQL_VALIDATION_FAILED, without_values(error.message), error.nodes)
-        for error in validate_document(schema, document, tuple(specified_rules))
-    ]
-    return Prepared(
-        document,
-        operations={
-            definition.name.value if definition.name else None: Operation(definition.operation.value)
-            for definition in document.definitions
-            if isinstance(definition, OperationDefinitionNode)
-        },
-        # Fragments that spread each other in a circle are refused by validation; only then may they be followed.
-        errors=tuple(errors or _beyond_limits(document, credential_fields)),
-    )
-
-
-def _parsed(query: str) -> DocumentNode:
-    try:
-        return parse(query, max_lexical_tokens=MOST_TOKENS, max_comments=MOST_TOKENS)
-    except GraphQLError as error:
-        if "contains more than" in error.message:
-            raise refusal(Code.OPERATION_TOO_LARGE, f"A document has at most {MOST_TOKENS} tokens.") from error
-        raise
-
-
-def _beyond_limits(document: DocumentNode, credential_fields: frozenset[str]) -> Iterator[GraphQLError]:
-    fragments = {
-        definition.name.value: definition
-        for definition in document.definitions
-        if isinstance(definition, FragmentDefinitionNode)
-    }
-    for definition in document.definitions:
-        if isinstance(definition, OperationDefinitionNode):
-            root_fields = _root_fields(definition.selection_set, fragments, set())
-            called = [field for field in root_fields if field.name.value in credential_fields]
-            if len(called) > 1:
-                # One request with a thousand aliased logins would be a thousand guesses (ASVS 15.2.2).
-                message = "A document calls at most one mutation that takes or gives a password, a secret or a key."
-                yield refusal(Code.OPERATION_TOO_LARGE, message, called)
-
-
-def _root_fields(
-    selections: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode], followed: set[str]
-) -> Iterator[FieldNode]:
-    """Return the fields that an operation calls at its root, each fragment followed once.
-
-    A fragment that is spread twice calls its fields once, for they have the same response name. Followed each time,
-    thirty fragments that spread the next one twice, in one kilobyte, would be a thousand million steps.
-    """
-    for selection in selections.selections:
-        if isinstance(selection, FieldNode):
-            yield selection
-        elif isinstance(selection, InlineFragmentNode):
-            yield from _root_fields(selection.selection_set, fragments, followed)
-        elif isinstance(selection, FragmentSpreadNode) and selection.name.value not in followed:
-            followed.add(selection.name.value)
-            yield from _root_fields(fragments[selection.name.value].selection_set, fragments, followed)
+def _hash_of(persisted: object) -> str:
+    """Return the hash that a client of Apollo's protocol asks for. Raises `GraphQLError`."""
+    if not isinstance(persisted, dict):
+        raise refusal(Code.BAD_REQUEST, "`extensions.persistedQuery` is an object with `version` and `sha256Hash`.")
+    if persisted.get("version") != 1 or persisted["version"] is True:
+        raise refusal(Code.BAD_REQUEST, "Unsupported persisted query version")
+    asked = persisted.get("sha256Hash")
+    if not isinstance(asked, str):
+        raise refusal(Code.BAD_REQUEST, "`extensions.persistedQuery.sha256Hash` is a string.")
+    return asked

@@ -12,7 +12,16 @@ import structlog
 from graphql import GraphQLError, GraphQLSyntaxError, Node
 from strawberry.exceptions import StrawberryInputCoercionError
 
-from auth.refusals import Conflict, Forbidden, NotFound, Overloaded, Reason, Unauthenticated
+from auth.refusals import (
+    Conflict,
+    FellBehind,
+    Forbidden,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    Reason,
+    Unauthenticated,
+)
 from store import StoreUnavailable
 
 _log = structlog.get_logger("watchword.schema")
@@ -26,7 +35,10 @@ class Code(Enum):
     BAD_USER_INPUT = "A variable or an argument has a value that is not accepted."
     NOT_FOUND = "What was named does not exist, or is not yours to see."
     CONFLICT = "The state of things does not allow it."
+    RATE_LIMITED = "It was tried too often, or too much was asked for: try again after `retryAfter` seconds."
     OPERATION_TOO_LARGE = "The document asks for more than one request may."
+    PERSISTED_QUERY_NOT_FOUND = "No document with this hash is remembered: send its text and the hash together."
+    DOCUMENT_NOT_TRUSTED = "Only the documents that the operator listed run here."
     GRAPHQL_PARSE_FAILED = "The document is not GraphQL."
     GRAPHQL_VALIDATION_FAILED = "The document does not fit the schema."
     BAD_REQUEST = "The request is not one that GraphQL over HTTP allows, or that this transport can carry."
@@ -50,9 +62,9 @@ class CookiesNeedPost(Exception):
 _LONGEST_MESSAGE = 500
 
 
-def refusal(code: Code, message: str, nodes: Sequence[Node] | None = None) -> GraphQLError:
-    """Return an error with a code, at these places of the document."""
-    return GraphQLError(message, nodes, extensions={"code": code.name})
+def refusal(code: Code, message: str, nodes: Sequence[Node] | None = None, **more: Any) -> GraphQLError:
+    """Return an error with a code and what else its `extensions` say, at these places of the document."""
+    return GraphQLError(message, nodes, extensions={"code": code.name, **more})
 
 
 def presented(error: GraphQLError, request_id: str) -> GraphQLError:
@@ -70,7 +82,7 @@ def presented(error: GraphQLError, request_id: str) -> GraphQLError:
     )
 
 
-def _answer(error: GraphQLError) -> tuple[str, dict[str, Any]]:  # noqa: C901, PLR0911 - a table, a row a case
+def _answer(error: GraphQLError) -> tuple[str, dict[str, Any]]:  # noqa: C901, PLR0911, PLR0912 - a table, a row a case
     cause = _root_cause(error)
     match cause:
         case Unauthenticated():
@@ -78,6 +90,8 @@ def _answer(error: GraphQLError) -> tuple[str, dict[str, Any]]:  # noqa: C901, P
         case Forbidden():
             more = {"required": list(cause.required), "granted": list(cause.granted)} if cause.required else {}
             return str(cause), {"code": Code.FORBIDDEN.name, "reason": cause.reason.name, **more}
+        case FellBehind():
+            return str(cause), {"code": Code.UNAVAILABLE.name, "reason": cause.reason.name}
         case NotFound():
             return str(cause), {"code": Code.NOT_FOUND.name}
         case Conflict():
@@ -91,6 +105,8 @@ def _answer(error: GraphQLError) -> tuple[str, dict[str, Any]]:  # noqa: C901, P
         case Overloaded():
             seconds = int(cause.retry_after.total_seconds())
             return str(cause), {"code": Code.UNAVAILABLE.name, "retryAfter": seconds}
+        case RateLimited():
+            return str(cause), {"code": Code.RATE_LIMITED.name, "retryAfter": cause.seconds}
         case GraphQLSyntaxError():
             return without_values(cause.message), {"code": Code.GRAPHQL_PARSE_FAILED.name}
         case GraphQLError() if _code_of(cause) is not None:

@@ -5,7 +5,7 @@ else, and what is behind it (graphql-core's executor) can be replaced without a 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from datetime import timedelta
 from inspect import isawaitable
 from typing import Any, NamedTuple
@@ -18,6 +18,8 @@ from strawberry.execution.is_awaitable import optimized_is_awaitable
 from schema.context import Context
 from schema.documents import Documents, Operation, Prepared
 from schema.errors import Code, presented, refusal
+from schema.guards import Guard
+from schema.introspection import Introspection
 from schema.requests import GraphQLRequest
 from store import StoreUnavailable
 
@@ -61,9 +63,19 @@ class Answer(NamedTuple):
 class Schema(strawberry.Schema):
     """A schema that answers nothing uncoded and logs nothing of a document."""
 
-    def __init__(self, *, prepare: Callable[[GraphQLSchema], Documents], **parts: Any) -> None:
+    def __init__(
+        self,
+        *,
+        prepare: Callable[[GraphQLSchema], Documents],
+        introspection: Introspection,
+        subscription_guards: Mapping[str, Sequence[Guard]],
+        **parts: Any,
+    ) -> None:
         super().__init__(**parts)
         self._documents = prepare(self._schema)
+        self._introspection = introspection
+        # Strawberry asks them once, when a subscription begins. Here they are asked anew before each event.
+        self.subscription_guards = subscription_guards
 
     async def answer(self, request: GraphQLRequest, context: Context, *, queries_only: bool = False) -> Answer:
         """Run a query or, unless it is to be `queries_only`, a mutation.
@@ -100,10 +112,11 @@ class Schema(strawberry.Schema):
         if isinstance(source, ExecutionResult):
             await context.record_refusals()
             return self._answer(source, context)
-        return self._events(executor, source, context)
+        guards = [guard for field in operation.root_fields for guard in self.subscription_guards.get(field, ())]
+        return self._events(executor, source, context, guards)
 
     async def _events(
-        self, executor: Executor[Any], source: AsyncIterable[Any], context: Context
+        self, executor: Executor[Any], source: AsyncIterable[Any], context: Context, guards: Sequence[Guard]
     ) -> AsyncGenerator[Answer]:
         """Turn each event of a source into an answer, for as long as the caller may see them."""
         events, upcoming = aiter(source), None
@@ -112,7 +125,7 @@ class Schema(strawberry.Schema):
                 upcoming = asyncio.ensure_future(anext(events))
                 while not upcoming.done():
                     await asyncio.wait([upcoming], timeout=_LOOK_EVERY.total_seconds())
-                    await self._require_good(context)
+                    await self._require_good(context, guards)
                 result = execute_subscription_event(executor.build_per_event_executor(upcoming.result()))
                 yield self._answer(await result if isawaitable(result) else result, context)
         except StopAsyncIteration:
@@ -126,7 +139,7 @@ class Schema(strawberry.Schema):
             if isinstance(events, AsyncGenerator):
                 await events.aclose()
 
-    async def _require_good(self, context: Context) -> None:
+    async def _require_good(self, context: Context, guards: Sequence[Guard]) -> None:
         """Look anew at who calls, and whether the field's guards still let them pass.
 
         A database that does not answer is asked again for a while: nothing is shown meanwhile, and nobody is sent away.
@@ -140,14 +153,20 @@ class Schema(strawberry.Schema):
                 if attempt == _ATTEMPTS - 1:
                     raise
                 await asyncio.sleep(_LOOK_EVERY.total_seconds())
+        for guard in guards:
+            guard.check(context)
 
     async def _admitted(self, request: GraphQLRequest, context: Context) -> tuple[Prepared, Operation]:
         """Return what is to be run. Raises `Refused`, and what the gate raises."""
-        prepared = self._documents.take(request)
+        await context.authenticate()
+        prepared = self._documents.take(request, before_preparing=context.pay_for_new_document)
         if prepared.errors:
             raise Refused(prepared.errors)
         operation = prepared.operation(request.operation_name)
-        await context.authenticate()
+        operation.require_affordable(request.variables)
+        context.pay(operation.cost(request.variables))
+        if operation.introspects:
+            self._introspection.require(context)
         return prepared, operation
 
     def _executor(self, prepared: Prepared, request: GraphQLRequest, context: Context) -> Any:
@@ -160,6 +179,7 @@ class Schema(strawberry.Schema):
             dict(request.variables or {}),
             request.operation_name,
             is_awaitable=_is_awaitable,
+            hide_suggestions=not self._introspection.suggests,
             operation_extensions=None,
         )
 
@@ -202,4 +222,8 @@ def refused_answer(error: Exception, context: Context) -> Answer:
 
 
 def _presented(errors: Sequence[GraphQLError], context: Context) -> list[dict[str, Any]]:
-    return [dict(presented(error, context.request_id).formatted) for error in errors]
+    shown = [presented(error, context.request_id).formatted for error in errors]
+    for error in shown:
+        if error["extensions"]["code"] == Code.RATE_LIMITED.name:
+            context.note_wait(error["extensions"]["retryAfter"])
+    return [dict(error) for error in shown]

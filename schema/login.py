@@ -8,6 +8,7 @@ import strawberry
 
 from auth.faults import InputRefused
 from auth.labels import read_device_name
+from auth.refusals import RateLimited
 from schema.context import Info
 from schema.documents import CREDENTIAL
 from schema.enums import described
@@ -39,11 +40,14 @@ class LoginInput:
 
 @strawberry.enum(description="Why a login failed.")
 class LoginFailureCode(Enum):
-    """The one thing that is told of a failed login."""
+    """What is told of a failed login."""
 
     INVALID_CREDENTIALS = described(
         "invalid_credentials",
         "The address is unknown, the password is wrong, or the account is disabled; which is not told.",
+    )
+    RATE_LIMITED = described(
+        "rate_limited", "There were too many attempts. The password was not looked at: try again after `retryAfter`."
     )
 
 
@@ -95,14 +99,18 @@ class LoginMutation:
         by_cookie = input.delivery is TokenDelivery.COOKIE
         if by_cookie:
             context.cookies.require()
-        started = await context.auth.login.log_in(
-            input.email,
-            input.password,
-            context.origin,
-            device_name=_device_name(input),
-            # A browser has one session: whose cookies are about to be replaced, theirs ends.
-            outgoing=context.outgoing if by_cookie else None,
-        )
+        try:
+            started = await context.auth.login.log_in(
+                input.email,
+                input.password,
+                context.origin,
+                device_name=_device_name(input),
+                # A browser has one session: whose cookies are about to be replaced, theirs ends.
+                outgoing=context.outgoing if by_cookie else None,
+            )
+        except RateLimited as refused:
+            context.note_wait(refused.seconds)
+            return LoginFailed(code=LoginFailureCode.RATE_LIMITED, message=str(refused), retry_after=refused.seconds)
         if started is None:
             return LoginFailed(
                 code=LoginFailureCode.INVALID_CREDENTIALS,

@@ -136,7 +136,7 @@ class Viewer(relay.Node):
         audit = info.context.auth.audit
         return await connect(
             lambda limit, after_id: audit.own(self.identity, limit=limit, after=after_id),
-            to_node=lambda row: AuditEvent.of(row, self.identity),
+            to_node=AuditEvent.of,
             id_of=lambda row: row.id,
             first=first,
             after=after,

@@ -55,6 +55,17 @@ def _page(*, after: bool, of_subject: bool) -> Statement:
 
 
 _PAGES = {(after, own): _page(after=after, of_subject=own) for after in (False, True) for own in (False, True)}
+_IDS_SINCE = Statement(
+    select(audit_events.c.id)
+    .where(audit_events.c.id > bindparam("after"))
+    .order_by(audit_events.c.id)
+    .limit(bindparam("limit"))
+)
+_BETWEEN = Statement(
+    select(*_COLUMNS)
+    .where(audit_events.c.id.between(bindparam("first"), bindparam("last")))
+    .order_by(audit_events.c.id)
+)
 
 
 async def add(tx: Transaction, event: AuditEventRow) -> None:
@@ -89,6 +100,16 @@ async def page(reader: Reader, *, subject_id: str | None, limit: int, after: str
     if after is not None:
         values["after"] = after
     return [_event(row) for row in await reader.all(_PAGES[after is not None, subject_id is not None], **values)]
+
+
+async def ids_since(reader: Reader, after: str, limit: int) -> list[str]:
+    """Return the ids of events newer than the id `after`, the oldest first; the table itself is not read."""
+    return [row[0] for row in await reader.all(_IDS_SINCE, after=after, limit=limit)]
+
+
+async def between(reader: Reader, first: str, last: str) -> list[AuditEventRow]:
+    """Return the events from the id `first` to the id `last`, the oldest first."""
+    return [_event(row) for row in await reader.all(_BETWEEN, first=first, last=last)]
 
 
 def _event(row: Row) -> AuditEventRow:

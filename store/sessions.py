@@ -8,6 +8,7 @@ from sqlalchemy import Select, bindparam, insert, literal_column, select, update
 
 from store.database import Reader, Row, Transaction
 from store.instants import from_optional_seconds, from_seconds, to_seconds
+from store.networks import network_of
 from store.signing_keys import FOREVER, KEY_VERIFIES_UNTIL
 from store.statements import Statement
 from store.tables import NO_ID, sessions, users
@@ -117,7 +118,10 @@ _ADVANCE = Statement(
     update(sessions)
     .where(sessions.c.id == bindparam("session_id"), sessions.c.refresh_counter <= bindparam("presented"))
     .values(
-        refresh_counter=bindparam("next_counter"), last_seen_at=bindparam("instant"), address=bindparam("from_address")
+        refresh_counter=bindparam("next_counter"),
+        last_seen_at=bindparam("instant"),
+        address=bindparam("from_address"),
+        network=bindparam("from_network"),
     )
 )
 _BY_ID = Statement(select(*_COLUMNS).where(sessions.c.id == bindparam("session_id")))
@@ -125,7 +129,13 @@ _INSERT = Statement(insert(sessions))
 _TOUCH = Statement(
     update(sessions)
     .where(sessions.c.id == bindparam("session_id"))
-    .values(last_seen_at=bindparam("instant"), address=bindparam("from_address"))
+    .values(last_seen_at=bindparam("instant"), address=bindparam("from_address"), network=bindparam("from_network"))
+)
+_SEEN_FROM = Statement(
+    select(sessions.c.id)
+    .where(sessions.c.user_id == bindparam("of_user"), sessions.c.network == bindparam("from_network"))
+    .where(sessions.c.last_seen_at >= bindparam("since"))
+    .limit(1)
 )
 _LIVE = (sessions.c.revoked_at.is_(None), sessions.c.expires_at > bindparam("now"))
 _REVOKE = Statement(
@@ -191,6 +201,15 @@ async def page_of_user(
     return [_session(row) for row in await reader.all(_PAGES[after is not None], **values)]
 
 
+async def was_seen_from(reader: Reader, user_id: str | None, network: str, *, since: datetime) -> bool:
+    """Say whether a session of a person's was last seen from this network, since then; ended ones count too.
+
+    For nobody, None, it is asked all the same, so that the answer takes no other time.
+    """
+    row = await reader.one(_SEEN_FROM, of_user=user_id or NO_ID, from_network=network, since=to_seconds(since))
+    return row is not None
+
+
 async def add(tx: Transaction, session: SessionRow, *, secret_digest: bytes) -> None:
     """Add a session."""
     await tx.run(
@@ -207,6 +226,7 @@ async def add(tx: Transaction, session: SessionRow, *, secret_digest: bytes) -> 
         device_name=session.device_name,
         user_agent=session.user_agent,
         address=session.address,
+        network=network_of(session.address),
         refresh_counter=0,
     )
 
@@ -220,13 +240,20 @@ async def advance(tx: Transaction, session_id: str, presented: int, *, seen_at: 
         next_counter=presented + 1,
         instant=to_seconds(seen_at),
         from_address=address,
+        from_network=network_of(address),
     )
     return advanced == 1
 
 
 async def touch(tx: Transaction, session_id: str, *, seen_at: datetime, address: str | None) -> None:
     """Write down when, and from where, a session was last seen."""
-    await tx.run(_TOUCH, session_id=session_id, instant=to_seconds(seen_at), from_address=address)
+    await tx.run(
+        _TOUCH,
+        session_id=session_id,
+        instant=to_seconds(seen_at),
+        from_address=address,
+        from_network=network_of(address),
+    )
 
 
 async def revoke(tx: Transaction, session_id: str, now: datetime) -> bool:

@@ -69,8 +69,10 @@ sessions = Table(
     Column("device_name", Text, nullable=True),
     Column("user_agent", Text, nullable=True),
     Column("address", Text, nullable=True),
+    Column("network", Text, nullable=True),  # of that address: store/networks.py
     Column("refresh_counter", BigInteger, nullable=False, server_default="0"),  # which refresh token is the current one
     Index("ix_sessions_user_id_id", "user_id", "id"),
+    Index("ix_sessions_user_id_network_last_seen_at", "user_id", "network", "last_seen_at"),
 )
 
 signing_keys = Table(
@@ -156,6 +158,15 @@ token_revocations = Table(
     Column("expires_at", Instant, nullable=False, index=True),
 )
 
+# How often something was tried, for each key: the millisecond at which its bucket is full again (auth/rates.py). A key
+# is a digest under a secret key, for what somebody typed as an address may be a password.
+throttles = Table(
+    "throttles",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("full_at", BigInteger, nullable=False, index=True),
+)
+
 # What was done, by whom, to whom. No foreign keys: what happened stays, also when those whom it concerned are gone.
 audit_events = Table(
     "audit_events",
@@ -172,4 +183,14 @@ audit_events = Table(
     Column("user_agent", Text, nullable=True),
     Column("request_id", Text, nullable=True),
     Index("ix_audit_events_subject_id_id", "subject_id", "id"),
+)
+
+# What domains tell those who follow them, for as long as every process needs to have read it (auth/publications.py).
+publications = Table(
+    "publications",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("at", Instant, nullable=False, index=True),
 )

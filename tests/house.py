@@ -52,9 +52,14 @@ class MovableClock:
 
     def __init__(self) -> None:
         self._ahead = timedelta()
+        self._stopped_at: datetime | None = None
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self._ahead
+        return (self._stopped_at or datetime.now(UTC)) + self._ahead
+
+    def stop(self) -> None:
+        """Stand still from now on, but for what the test moves it by."""
+        self._stopped_at = datetime.now(UTC)
 
     def move(self, by: timedelta) -> None:
         self._ahead += by
@@ -122,9 +127,16 @@ class House:
 
     def __init__(self, data_dir: Path, domains: Sequence[Domain[Any]] = (), **settings: Any) -> None:
         self.clock = MovableClock()
-        # Cheap hashes, through the public settings; everything else is as it is served.
-        cheap = {"password_memory_kib": 8, "password_iterations": 1}
+        # Cheap hashes, and no throttle of the one address that all tests have, through the public settings; everything
+        # else is as it is served.
+        cheap = {
+            "password_memory_kib": 8,
+            "password_iterations": 1,
+            "guesses_per_address": 1_000_000,
+            "anonymous_budget": 0,
+        }
         self.settings: Settings = load_settings(**{"data_dir": data_dir, **cheap, **settings})
+        self.domains = tuple(domains)
         self.app = create_app(self.settings, domains, clock=self.clock)
         self._stack = AsyncExitStack()
         self._state: dict[str, Any] = {}
@@ -141,16 +153,20 @@ class House:
         await self._stack.aclose()
 
     @property
-    def auth(self) -> Auth:
+    def runtime(self) -> Runtime:
         runtime: Runtime = self._state[RUNTIME]
-        return runtime.auth
+        return runtime
+
+    @property
+    def auth(self) -> Auth:
+        return self.runtime.auth
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.app({**scope, "state": dict(self._state)}, receive, send)
 
-    def client(self, **headers: str) -> Client:
-        """Return a new client that has presented nothing yet: nobody."""
-        return Client(transport=httpx2.ASGITransport(app=self), base_url=ORIGIN, headers=headers)
+    def client(self, address: str = "127.0.0.1", /, **headers: str) -> Client:
+        """Return a new client, at this address, that has presented nothing yet: nobody."""
+        return Client(transport=httpx2.ASGITransport(self, client=(address, 123)), base_url=ORIGIN, headers=headers)
 
     def address(self, name: str) -> str:
         """Return an e-mail address that nobody has yet."""

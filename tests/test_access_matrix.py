@@ -1,5 +1,7 @@
 """Every root field × nobody, a user, an administrator, and tokens with every scope: who gets past its door."""
 
+from typing import Any
+
 import pytest
 from graphql import GraphQLObjectType
 
@@ -7,6 +9,7 @@ from auth.scopes import CORE_SCOPES
 from schema import build_schema
 from tests.documents import CREATE, CREATE_API_TOKEN, CREATE_SECRET, NO_CREDENTIAL
 from tests.house import Client, House, Person
+from tests.streams import following
 
 PASSES = "passes"
 UNAUTHENTICATED = "UNAUTHENTICATED"
@@ -33,7 +36,10 @@ MATRIX: dict[str, tuple[str, tuple[str, ...]]] = {
     "Mutation.login": ('mutation { login(input: { email: "x", password: "x" }) { __typename } }', EVERYBODY),
     "Mutation.logout": ("mutation { logout { sessionEnded } }", EVERYBODY),
     "Query.serviceAccounts": ("{ serviceAccounts { nodes { id } } }", HOLDERS_OF_A_SCOPE),
+    "Query.rateLimit": ("{ rateLimit { remaining } }", EVERYBODY),
     "Query.auditEvents": ("{ auditEvents { nodes { id } } }", HOLDERS_OF_A_SCOPE),
+    "Subscription.viewerEvents": ("subscription { viewerEvents { id } }", THE_AUTHENTICATED),
+    "Subscription.auditEvents": ("subscription { auditEvents { id } }", HOLDERS_OF_A_SCOPE),
     "Mutation.refresh": ('mutation { refresh(input: { refreshToken: "x" }) { __typename } }', EVERYBODY),
     "Mutation.createApiToken": (
         'mutation { createApiToken(input: { name: "x", scopes: [] }) { __typename } }',
@@ -124,8 +130,17 @@ async def test_the_door_of(field: str, caller: str, house: House, tokens: dict[s
         asks = house.client(authorization=f"Bearer {tokens[caller]}")
     elif caller != "nobody":
         asks = await house.person("somebody", administrator=caller == "administrator")
-    answer = await asks.ask(query)
-    codes = {error["extensions"]["code"] for error in answer.body.get("errors", [])}
+    codes = {error["extensions"]["code"] for error in await _errors(house, asks, query)}
     refused = codes & {UNAUTHENTICATED, FORBIDDEN}
     assert (refused or {PASSES}) == {answers[CALLERS.index(caller)]}
     assert "INTERNAL" not in codes
+
+
+async def _errors(house: House, asks: Client | Person, query: str) -> list[dict[str, Any]]:
+    if not query.startswith("subscription"):
+        refused: list[dict[str, Any]] = (await asks.ask(query)).body.get("errors", [])
+        return refused
+    async with following(house, asks if isinstance(asks, Client) else asks.client, query) as stream:
+        # Past the door nothing comes until something happens.
+        answer = await stream.answer() if stream.has_answered else {"errors": []}
+    return list(answer["errors"])

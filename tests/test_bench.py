@@ -87,4 +87,6 @@ def test_every_stack_is_measured_and_answers_all_questions() -> None:
         assert float(rate.replace(",", "")) > 0
         assert 0 < float(p50) <= float(p99)
         assert failures.strip() == "0"
-    assert len(re.findall(r"^Target: .* Found: [\d.]+, \*\*(yes|no)\*\*\.$", done.stdout, re.MULTILINE)) == 2
+    assert (
+        len(re.findall(r"^Target: .* Found: [\d.]+ \(.* by CPU\), \*\*(yes|no)\*\*\.$", done.stdout, re.MULTILINE)) == 2
+    )

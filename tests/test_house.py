@@ -32,7 +32,7 @@ def test_everything_in_the_schema_has_a_description() -> None:
 
 def test_every_root_field_prints_a_guard() -> None:
     schema = build_schema().schema._schema
-    for root in (schema.query_type, schema.mutation_type):
+    for root in (schema.query_type, schema.mutation_type, schema.subscription_type):
         assert root is not None
         for name, field in root.fields.items():
             printed = print_field(field)

@@ -89,7 +89,7 @@ async def opened(database: Database, *secrets: str) -> AsyncIterator[Auth]:
     try:
         yield auth
     finally:
-        auth.close()
+        await auth.close()
 
 
 def row_of(key: SigningKey, secret: str, **more: Any) -> SigningKeyRow:

@@ -21,7 +21,7 @@ from store.migrate import MigrationFailed, Pending, pending, upgrade
 from store.namespaces import CORE, Namespace
 from store.tables import metadata
 
-HEAD = "0002"
+HEAD = "0004"
 
 
 def revision(folder: Path, name: str, *statements: str, after: str | None = None, then: str = "") -> None:

@@ -22,6 +22,7 @@ from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 import store.sessions
 import store.setup_tokens
 import store.signing_keys
+import store.throttles
 import store.users
 from auth.ids import new_id
 from store import Database, Reader, Statement, StoreUnavailable, Transaction, migrate
@@ -671,6 +672,48 @@ async def test_a_session_is_touched_with_when_and_where_it_was_seen(database: Da
 
 
 # Setup tokens and signing keys
+
+
+async def test_the_networks_of_a_persons_sessions_are_known_ended_ones_too_and_nobody_elses(database: Database) -> None:
+    async with database.transaction() as tx:
+        ada, eve = await a_user(tx), await a_user(tx, "eve")
+        session_id = await add_session(tx, ada)  # at 2001:db8::1
+        await store.sessions.revoke(tx, session_id, NOW)
+
+    async def seen(user_id: str | None, network: str, since: datetime = NOW) -> bool:
+        return await store.sessions.was_seen_from(database, user_id, network, since=since)
+
+    assert await seen(ada, "2001:db8::/64")
+    assert not await seen(ada, "2001:db8::/64", since=LATER)
+    assert [await seen(who, "2001:db8::/64") for who in (eve, None)] == [False, False]
+    async with database.transaction() as tx:
+        await store.sessions.touch(tx, session_id, seen_at=LATER, address="::ffff:192.0.2.1")
+    assert await seen(ada, "192.0.2.1", since=LATER)
+    assert not await seen(ada, "2001:db8::/64")
+    async with database.transaction() as tx:
+        await store.sessions.advance(tx, session_id, 0, seen_at=LATER, address=None)
+    assert not await seen(ada, "192.0.2.1")
+
+
+async def test_throttles_are_put_over_each_other_brought_forward_and_forgotten_a_few_at_a_time(
+    database: Database,
+) -> None:
+    keys = [bytes([number]) * 32 for number in range(40)]
+    async with database.transaction() as tx:
+        for number, key in enumerate(keys):
+            await store.throttles.put(tx, key, 1_000)
+            await store.throttles.put(tx, key, 2_000_000_000_000 + number)
+        await store.throttles.bring_forward(tx, keys[1], 500)
+        await store.throttles.bring_forward(tx, b"nobody", 500)
+    there = await store.throttles.full_at(database, [keys[0], keys[1], b"nobody"])
+    assert there == {keys[0]: 2_000_000_000_000, keys[1]: 1_999_999_999_501}
+    left = []
+    for _ in range(4):
+        async with database.transaction() as tx:
+            await store.throttles.prune(tx, 2_000_000_000_038)
+        found = [await store.throttles.full_at(database, [key]) for key in keys]
+        left.append(sum(map(len, found)))
+    assert left == [24, 8, 1, 1]
 
 
 async def test_a_setup_token_is_used_up_once_by_whoever_has_it_in_time(database: Database) -> None:

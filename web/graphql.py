@@ -20,6 +20,7 @@ from web.cookies import NoCookies, ResponseCookies
 from web.cross_site import CrossSite
 from web.event_stream import send_event_stream
 from web.json_gate import read_graphql_request, read_json
+from web.rate_headers import rate_headers
 from web.refused import RequestRefused
 from web.request_body import LARGEST_BODY, media_type_of, read_body
 from web.request_headers import RequestHeaders
@@ -36,9 +37,9 @@ _CONTENT_TYPE = {
 }
 
 # Refusals that are for every program on the way to see, whatever it knows of GraphQL.
-_STATUS_OF = {"RATE_LIMITED": 429, "UNAVAILABLE": 503}
+_STATUS_OF = {Code.RATE_LIMITED.name: 429, Code.UNAVAILABLE.name: 503}
 # Not an error of the request: it says "send me the text too" (Apollo's protocol for persisted queries).
-_NO_ERROR = frozenset({"PERSISTED_QUERY_NOT_FOUND"})
+_NO_ERROR = frozenset({Code.PERSISTED_QUERY_NOT_FOUND.name})
 
 
 class GraphQLEndpoint:
@@ -129,7 +130,7 @@ class GraphQLEndpoint:
             if queries_only and answer.errors[0]["message"] == MUTATION_BY_GET:
                 raise RequestRefused(405, MUTATION_BY_GET, allow="POST")
             note_refusal(scope, answer.code)
-        more = [_NO_STORE, *self._cross_site.headers_for(headers), *cookies.headers]
+        more = [_NO_STORE, *self._cross_site.headers_for(headers), *cookies.headers, *rate_headers(context)]
         if accepted.single is None or not isinstance(answer, Answer):
             await send_event_stream(answer, receive, send, more)
             return

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from auth import Auth
 from auth.oauth_refusals import OAuthFault, OAuthRefused
 from auth.origin import Origin
+from auth.refusals import RateLimited
 from auth.secret import Secret
 from auth.service_login import Service
 from auth.tokens import FIRST_PARTY_CLIENT
@@ -50,6 +51,10 @@ def _endpoint(answer: Callable[[Auth, Request, Parameters, Origin], Awaitable[Re
         except OAuthRefused as refused:
             note_refusal(request.scope, refused.fault.name.lower())
             return _error(refused.fault, asked_by_header="authorization" in request.headers)
+        except RateLimited as refused:
+            # RFC 6585 §4. RFC 6749 has no word for it but this one.
+            body = {"error": "temporarily_unavailable", "error_description": str(refused)}
+            return json_response(body, 429, {"retry-after": str(refused.seconds)})
         except StoreUnavailable:
             body = {"error": "temporarily_unavailable", "error_description": "The database does not answer; try again."}
             return json_response(body, 503)

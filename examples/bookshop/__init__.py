@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from examples.bookshop.domain import foundation
-from examples.bookshop.schema import Mutation, Query
+from examples.bookshop.schema import Mutation, Query, Subscription
 
 __all__ = ["bookshop"]
 
-bookshop = replace(foundation, query=Query, mutation=Mutation)
+bookshop = replace(foundation, query=Query, mutation=Mutation, subscription=Subscription)

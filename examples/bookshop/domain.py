@@ -16,7 +16,7 @@ from schema import Domain
 @asynccontextmanager
 async def open_shop(auth: Auth) -> AsyncIterator[Bookshop]:
     """Open the shop for as long as the server runs. What it had to close would be closed in a `finally`."""
-    yield Bookshop(auth.database, auth.clock)
+    yield Bookshop(auth)
 
 
 foundation = Domain(

@@ -1,6 +1,7 @@
 """What may be asked of the bookshop, and by whom."""
 
 import unicodedata
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import strawberry
@@ -142,6 +143,16 @@ class Mutation:
     async def unshelve_book(self, info: Info, input: UnshelveBookInput) -> UnshelveBookResult | None:  # noqa: A002
         row = await foundation.of(info).unshelve(info.context.viewer, id_within(input.id, "ShelvedBook"))
         return UnshelveBookResult(book=Book.of(row))
+
+
+@strawberry.type
+class Subscription:
+    """Following the catalogue."""
+
+    @strawberry.subscription(permission_classes=[has_scope(READ)], description="Books, as they come in.")
+    async def book_added(self, info: Info) -> AsyncIterator[Book]:
+        async for row in await foundation.of(info).added(info.context.viewer):
+            yield Book.of(row)
 
 
 def _read(text: str, field: str) -> str:

@@ -4,18 +4,23 @@ Every act is handed, first, the identity of whoever asks. The guards stop at a f
 the rows as well, because `node(id)` leads to every row, and its only guard is a login.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import TypeVar
 
-from auth.clock import Clock
+from auth import Auth
 from auth.identity import Identity, IdentityKind
 from auth.ids import is_id, new_id
+from auth.listener import Listener
 from auth.refusals import Forbidden, NotFound, Reason
 from examples.bookshop import rows
 from examples.bookshop.rows import BookRow, ShelvedRow
-from store import Database
 
 READ = "books:read"
 WRITE = "books:write"
+
+# The topic of the books that are new in the catalogue; what is published to it is a book's id.
+ADDED = "books:added"
 
 Row = TypeVar("Row", BookRow, ShelvedRow)
 
@@ -23,9 +28,10 @@ Row = TypeVar("Row", BookRow, ShelvedRow)
 class Bookshop:
     """Shows the catalogue to whoever may read, and each shelf to its owner alone."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
+    def __init__(self, auth: Auth) -> None:
+        self._database = auth.database
+        self._clock = auth.clock
+        self._publications = auth.publications
 
     async def find(self, identity: Identity, book_id: str) -> BookRow | None:
         """Return a book; None when there is no such book, or the caller may not read."""
@@ -48,7 +54,23 @@ class Bookshop:
         book = BookRow(new_id(), title, author, added_at=self._clock.now(), shelved_at=None)
         async with self._database.transaction() as tx:
             added = await rows.add_unless_listed(tx, book)
+            if added:
+                # In the same transaction: a book that does not come in is not told of, and one that does surely is.
+                await self._publications.publish(tx, ADDED, book.id)
             return _there(await rows.find_book_alike(tx, identity.subject, title=title, author=author)), added
+
+    async def added(self, identity: Identity) -> AsyncIterator[BookRow]:
+        """Follow the books that are added from now on. Raises `Forbidden`, and `StoreUnavailable`."""
+        if READ not in identity.scopes:
+            raise Forbidden(Reason.INSUFFICIENT_SCOPE, required=[READ], granted=identity.scopes)
+        return self._found(identity, await self._publications.follow(ADDED))
+
+    async def _found(self, identity: Identity, book_ids: Listener[str]) -> AsyncIterator[BookRow]:
+        async with aclosing(book_ids):
+            async for book_id in book_ids:
+                # Read as whoever follows may read it, and as it is by now.
+                if (book := await self.find(identity, book_id)) is not None:
+                    yield book
 
     async def find_shelved(self, identity: Identity, shelved_id: str) -> ShelvedRow | None:
         """Return what stands on the caller's shelf under this id; what stands on another's is not there."""

@@ -16,9 +16,10 @@ import store.users
 from auth.identity import Identity, IdentityKind
 from auth.refusals import Forbidden
 from examples.bookshop import bookshop
-from examples.bookshop.service import WRITE, Bookshop
+from examples.bookshop.service import ADDED, WRITE, Bookshop
 from examples.bookshop.tables import metadata
 from tests.house import Client, House, Person
+from tests.streams import following
 
 BOOKS = """
 query Books($first: Int! = 20, $after: String) {
@@ -58,6 +59,8 @@ mutation Shelve($input: ShelveBookInput!) {
 UNSHELVE = """
 mutation Unshelve($input: UnshelveBookInput!) { unshelveBook(input: $input) { book { title shelvedAt } } }
 """
+
+FOLLOW = "subscription { bookAdded { id title author shelvedAt } }"
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +180,32 @@ async def test_a_book_that_is_listed_in_whatever_case_is_shown_instead(ada: Pers
     second = await somebody_else.ask(ADD, {"input": {"title": "SALT", "author": "maren oake"}})
     assert second.data["addBook"]["__typename"] == "BookAlreadyListed"
     assert second.data["addBook"]["book"] == {"id": first.data["addBook"]["book"]["id"], "title": "Salt"}
+
+
+async def test_a_book_that_is_added_is_told_to_whoever_follows_the_catalogue(
+    house: House, ada: Person, somebody_else: Person
+) -> None:
+    async with following(house, somebody_else.client, FOLLOW) as stream:
+        for _ in range(2):  # the second time it is listed already, and nothing is new
+            await ada.ask(ADD, {"input": {"title": "Weights of Water", "author": "Ines Calder"}})
+        added = (await ada.ask(ADD, {"input": {"title": "Salt Roads", "author": "Ines Calder"}})).data["addBook"]
+        told = [await stream.event() for _ in range(2)]
+    assert [book["title"] for book in told] == ["Weights of Water", "Salt Roads"]
+    assert told[1]["id"] == added["book"]["id"]
+
+
+async def test_a_book_that_is_gone_by_the_time_it_is_told_of_is_passed_over(house: House, ada: Person) -> None:
+    async with following(house, ada.client, FOLLOW) as stream:
+        async with house.auth.database.transaction() as tx:
+            await house.auth.publications.publish(tx, ADDED, "019b76da-a800-7000-8000-00000000ffff")
+        await ada.ask(ADD, {"input": {"title": "The Quiet Ferry", "author": "Ines Calder"}})
+        assert (await stream.event())["title"] == "The Quiet Ferry"
+
+
+async def test_nobody_follows_the_catalogue(house: House, nobody: Client) -> None:
+    async with following(house, nobody, FOLLOW) as stream:
+        (error,) = (await stream.answer())["errors"]
+    assert error["extensions"]["code"] == "UNAUTHENTICATED"
 
 
 @pytest.mark.parametrize("title", ["", "   ", "x" * 201, "a\u202eb", "a\nb", "\x00"])
@@ -300,20 +329,21 @@ async def test_an_id_of_another_type_is_refused(ada: Person, ledger: str) -> Non
 
 
 async def test_a_service_has_no_shelf(house: House, ledger: str) -> None:
-    shop = Bookshop(house.auth.database, house.clock)
+    shop = Bookshop(house.auth)
     robot = Identity(IdentityKind.SERVICE, subject=key_in(ledger), scopes=frozenset({WRITE}))
     with pytest.raises(Forbidden):
         await shop.shelve(robot, key_in(ledger), note=None)
 
 
 async def test_the_service_refuses_whoever_came_past_the_guards(house: House, ada: Person, ledger: str) -> None:
-    shop, place = Bookshop(house.auth.database, house.clock), await shelve(ada, ledger)
+    shop, place = Bookshop(house.auth), await shelve(ada, ledger)
     without_scopes = Identity(IdentityKind.USER, subject=key_in(ada.user_id))
     assert await shop.find(without_scopes, key_in(ledger)) is None
     assert await shop.page(without_scopes, limit=5, after=None) == []
     assert await shop.find_shelved(without_scopes, key_in(place["id"])) is None
     assert await shop.shelf(without_scopes, limit=5, after=None) == []
     for act in (
+        shop.added(without_scopes),
         shop.add(without_scopes, title="Never", author="Nobody"),
         shop.shelve(without_scopes, key_in(ledger), note=None),
         shop.unshelve(without_scopes, key_in(place["id"])),
@@ -326,7 +356,7 @@ async def test_with_an_account_its_shelf_is_gone(house: House, ada: Person, ledg
     place = await shelve(ada, ledger)
     async with house.auth.database.transaction() as tx:
         await store.users.delete_user(tx, key_in(ada.user_id))
-    shop = Bookshop(house.auth.database, house.clock)
+    shop = Bookshop(house.auth)
     ghost = Identity(IdentityKind.USER, subject=key_in(ada.user_id), scopes=frozenset({"books:read"}))
     assert await shop.find_shelved(ghost, key_in(place["id"])) is None
 
