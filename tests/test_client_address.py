@@ -145,7 +145,7 @@ async def test_the_address_shows_in_the_session_and_in_the_record(behind: House)
     query = "{ viewer { session { address } auditEvents(first: 1) { nodes { action address } } } }"
     viewer = (await browser.ask(query)).data["viewer"]
     assert viewer["session"]["address"] == CLIENT
-    assert viewer["auditEvents"]["nodes"] == [{"action": "SESSION_CREATE", "address": CLIENT}]
+    assert viewer["auditEvents"]["nodes"] == [{"action": "SESSION_START", "address": CLIENT}]
 
 
 @pytest.mark.parametrize("proxies", ["0.0.0.0/0", "::/0", "10.0.0.1,::/0"])
