@@ -19,6 +19,8 @@ from auth.secret import Secret
 from installation import Installation, assemble
 from schema import Domain
 from settings import Settings, WrongSettings
+from web.connections import Limits
+from web.listening import listening
 from web.logs import configure_logs
 from web.routes import Edge, build_app
 from web.state import RUNTIME, Runtime
@@ -55,15 +57,20 @@ def serve(installation: Installation) -> None:
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     configure_logs(as_json=as_json, level=settings.log_level)
     installation.prepare_database()
-    config = uvicorn.Config(
+    config = listening(
         _application(installation),
+        Limits(
+            settings.request_timeout,
+            settings.connections,
+            settings.connections_per_address,
+            tuple(settings.trusted_proxies),
+        ),
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        ws="none",
         timeout_graceful_shutdown=_GRACE,
     )
     # The port is taken first: a second server that finds it taken must not replace the first one's setup token.
@@ -109,6 +116,7 @@ def _application(installation: Installation, clock: Clock | None = None) -> Star
         allowed_origins=tuple(settings.allowed_origins),
         trusted_proxies=tuple(settings.trusted_proxies),
         get_queries=settings.get_queries,
+        body_timeout=settings.request_timeout,
     )
     return build_app(installation.built.schema, edge, lifespan=lifespan)
 

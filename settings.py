@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     # The order matters to the rules below: each may look at the settings above it.
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
+    request_timeout: Duration = Field(default=timedelta(seconds=10), ge=timedelta(seconds=1), le=timedelta(minutes=5))
+    connections: int = Field(default=10_000, ge=1, le=1_000_000)
+    connections_per_address: int = Field(default=200, ge=1)
     allow_insecure_http: bool = False
     public_url: str = ""
     allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(_listed)] = []

@@ -42,7 +42,8 @@ class Documents:
         """Return the document that a request asks for, with the errors of one that does not fit the schema.
 
         One that is not remembered takes a hundred times the work: what is called `before_preparing` it may refuse, by
-        raising. Raises `GraphQLError` for one that is not there, may not be run, is not GraphQL, or is beyond the limits.
+        raising. Raises `GraphQLError` for one that is not there, may not be run, is not GraphQL, or is beyond the
+        limits.
         """
         text, name = request.query or None, request.document_id
         digest = digest_of(text) if text is not None else None

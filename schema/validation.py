@@ -1,8 +1,17 @@
 """Validation as the specification has it, in bounded time: with our limits kept, no document takes it long."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, specified_rules, validate
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    ObjectValueNode,
+    VariableNode,
+    specified_rules,
+    validate,
+)
 from graphql.validation import OverlappingFieldsCanBeMergedRule, ValidationContext
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
@@ -25,10 +34,27 @@ class _Overlapping(OverlappingFieldsCanBeMergedRule):
         self.rule_context.remaining_complexity_budget = _OVERLAPS
 
 
+class _OneOf(OneOfInputValidationRule):
+    """Strawberry's, which breaks off at a variable that it has not met.
+
+    That is one of a fragment before the operation, or one that nobody declares. The latter is another rule's to refuse;
+    the former, if it is null, is refused when the input is read.
+    """
+
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        self.variable_definitions = {}
+
+    def enter_object_value(self, node: ObjectValueNode, *arguments: Any) -> None:
+        variables = [field.value.name.value for field in node.fields if isinstance(field.value, VariableNode)]
+        if self.variable_definitions.keys() >= set(variables):
+            super().enter_object_value(node, *arguments)
+
+
 _RULES = (
     *(_Overlapping if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules),
     MaybeNullValidationRule,
-    OneOfInputValidationRule,
+    _OneOf,
 )
 
 

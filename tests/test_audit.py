@@ -624,7 +624,7 @@ async def test_an_event_is_a_node_to_whom_it_concerns_and_to_those_who_watch_ove
     assert (await ada.ask(NODE, {"id": event})).data["node"] == found
     assert (await grace.ask(NODE, {"id": event})).data["node"] == found
     assert (await eve.ask(NODE, {"id": event})).data["node"] is None
-    nobodys = await events_of(grace, await house.client().log_in("nobody@example.org"))
+    nobodys = await events_of(grace, await house.client().log_in(house.address("nobody")))
     assert (await ada.ask(NODE, {"id": nobodys[0]["id"]})).data["node"] is None
     for never in ("AuditEvent:1", "AuditEvent:"):
         assert (await ada.ask(NODE, {"id": base64.b64encode(never.encode()).decode()})).data["node"] is None

@@ -46,7 +46,7 @@ async def refused(house: House, *headers: tuple[str, str]) -> str:
     assert answer.body["data"] == {"viewer": None}
     assert answer.response.status_code == 200
     assert "set-cookie" not in answer.response.headers
-    login = {"query": LOG_IN, "variables": {"input": {"email": "nobody@example.org", "password": PASSWORD}}}
+    login = {"query": LOG_IN, "variables": {"input": {"email": house.address("nobody"), "password": PASSWORD}}}
     public = Answer(await house.client().post("/graphql", json=login, headers=list(headers)))
     assert public.data["login"]["code"] == "INVALID_CREDENTIALS"
     return answer.reason

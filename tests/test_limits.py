@@ -39,15 +39,27 @@ class Leaf:
         return [Leaf() for _ in range(min(first or 1, last or 1))]
 
 
+@strawberry.input(one_of=True, description="One way to name a leaf.")
+class LeafBy:
+    number: strawberry.Maybe[int] = strawberry.field(description="By its number.")
+    word: strawberry.Maybe[str] = strawberry.field(description="By its word.")
+
+
 @strawberry.type
 class Query:
+    @strawberry.field(permission_classes=[Public], description="A certain one.")
+    def certain_leaf(self, info: Info, by: LeafBy) -> Leaf:
+        assert info
+        assert by
+        return Leaf()
+
     @strawberry.field(permission_classes=[Public], description="The first one.")
     def leaf(self, info: Info) -> Leaf:
         assert info
         return Leaf()
 
 
-TREE: Domain[None] = Domain(name="tree", query=Query)
+TREE: Domain[Any] = Domain(name="tree", query=Query)
 
 
 def documents(**limits: int) -> Documents:
@@ -176,6 +188,22 @@ def test_counting_takes_whatever_validation_will_refuse(text: str) -> None:
     assert errors
     for error in errors:
         assert (error.extensions or {})["code"] == "GRAPHQL_VALIDATION_FAILED"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("fragment A on Query { certainLeaf(by: {word: $w}) { word } } query B($w: String) { ...A }", "BAD_USER_INPUT"),
+        ("query B { ...A } fragment A on Query { certainLeaf(by: {word: $w}) { word } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("query B($w: String) { certainLeaf(by: {word: $w}) { word } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ certainLeaf(by: {}) { word } }", "GRAPHQL_VALIDATION_FAILED"),
+    ],
+)
+async def test_a_wrong_one_of_several_inputs_is_refused_wherever_its_variable_is_declared(
+    open_house: OpenHouse, text: str, code: str
+) -> None:
+    house = await open_house(domains=[TREE])
+    assert (await house.client().ask(text)).code == code
 
 
 # Cost

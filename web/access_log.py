@@ -25,6 +25,7 @@ class AccessLog:
     def __init__(self, app: ASGIApp, *, addresses: ClientAddress) -> None:
         self._app = app
         self._addresses = addresses
+        self._log = _log.bind()  # once: the module's logger would be put together anew for every line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and log how it ended."""
@@ -46,13 +47,13 @@ class AccessLog:
         try:
             await self._app(scope, receive, send_named)
         except Exception:
-            _log.exception("unhandled_error", request_id=request_id)
+            self._log.exception("unhandled_error", request_id=request_id)
             if status:
                 raise  # the answer has begun: only the server can cut it off
             message = "Something went wrong on our side."
             await refusal_response(scope, 500, Code.INTERNAL, message)(scope, receive, send_named)
         finally:
-            _log.info(
+            self._log.info(
                 "request",
                 request_id=request_id,
                 method=scope["method"],

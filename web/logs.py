@@ -68,9 +68,8 @@ def _logger_name(logger: _Lines, _method: str, event: MutableMapping[str, Any]) 
 
 
 def _without_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for name in event:
-        if name.lower() in _SECRET_NAMES:
-            event[name] = "…"
+    if not _SECRET_NAMES.isdisjoint(event):
+        event.update(dict.fromkeys(_SECRET_NAMES & event.keys(), "…"))
     return event
 
 
