@@ -11,7 +11,7 @@ from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
@@ -34,6 +34,11 @@ _LEAST_COSTS = ((47104, 1), (19456, 2), (12288, 3), (9216, 4), (7168, 5))
 _USUAL_PORT = {"http": ":80", "https": ":443"}
 _ORIGIN = re.compile(
     r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?/?", re.ASCII | re.IGNORECASE
+)
+
+# Apps and extensions have pages, too, at schemes of their own. Browsers write other letters than these as xn--….
+_ANY_ORIGIN = re.compile(
+    r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?/?", re.ASCII | re.IGNORECASE
 )
 
 
@@ -160,6 +165,13 @@ class Settings(BaseSettings):
         insecure_allowed = info.data.get("allow_insecure_http") or str(info.data.get("public_url")).startswith("http:")
         return [_read_origin(origin, insecure_allowed=bool(insecure_allowed)) for origin in value]
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _some_and_not_all(cls, value: list[IPvAnyNetwork]) -> list[IPvAnyNetwork]:
+        if any(network.prefixlen == 0 for network in value):
+            raise ValueError("must name the proxies: with every address in it, anybody could say where they come from")
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _sqlite_file(cls, value: str, info: ValidationInfo) -> str:
@@ -249,11 +261,18 @@ def _read_origin(origin: str, *, insecure_allowed: bool) -> str:
         # With cookies this would hand every account to every page of the web; browsers do not take it either.
         raise ValueError(f"must name each origin whole; {origin!r} stands for pages that nobody has looked at")
     read = urlsplit(origin.rstrip("/"))
-    if not (read.scheme and read.hostname) or read.path or read.query or read.fragment or "@" in read.netloc:
+    if _ANY_ORIGIN.fullmatch(origin) is None or not (read.hostname and _is_port(read)):
         raise ValueError(f"must be a list of origins like https://app.example.org; {origin!r} is not one")
     if read.scheme == "http" and not insecure_allowed and not _is_loopback(read.hostname):
         raise ValueError(f"must begin with https://, because anybody on the way can write a page of {origin}")
     return f"{read.scheme}://{read.netloc}".lower().removesuffix(_USUAL_PORT.get(read.scheme, " "))
+
+
+def _is_port(read: SplitResult) -> bool:
+    try:
+        return read.port is None or read.port > 0
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

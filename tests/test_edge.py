@@ -1,4 +1,4 @@
-"""The HTTP edge: what a request may look like, and what every answer carries."""
+"""The HTTP edge besides GraphQL: pages, files, headers that every answer carries, and the log of requests."""
 
 from typing import Any
 
@@ -9,68 +9,6 @@ import web.health
 from tests.house import PRODUCTION_HASHING, Client, House, OpenHouse
 
 GOOD = {"query": "{ __typename }"}
-
-
-@pytest.mark.parametrize(
-    ("content", "content_type", "status"),
-    [
-        (b'{"query": "{ __typename }"}', "text/plain", 415),
-        (b'{"query": "{ __typename }"}', "application/x-www-form-urlencoded", 415),
-        (b'{"query": "{ __typename }"}', "multipart/form-data; boundary=x", 415),
-        (b'{"query": "{ __typename }"}', "application/json; charset=utf-16", 415),
-        (b'{"query": "{ __typename }"}', "application/json; x=y; charset=latin-1", 415),
-        (b'{"query": "{ __typename }"}', "text/plain; a=application/json", 415),
-        (b'{"query": "{ __typename }"}', "application/jsonp", 415),
-        (b'{"query": "{ __typename }"}', "", 415),
-        (b"", "application/json", 400),
-        (b"{", "application/json", 400),
-        (b"1", "application/json", 400),
-        (b"null", "application/json", 400),
-        (b"[]", "application/json", 400),
-        (b'[{"query": "{ __typename }"}]', "application/json", 400),
-        (b"[" * 100_000, "application/json", 400),
-        (b'{"query": "\xff"}', "application/json", 400),
-        (b'{"query": "\\ud800"}', "application/json", 400),
-        (b'{"query": 1}', "application/json", 400),
-        (b'{"query": "{ __typename }", "variables": []}', "application/json", 400),
-        (b'{"query": "{ __typename }", "variables": "{}"}', "application/json", 400),
-        (b'{"query": "{ __typename }", "operationName": 1}', "application/json", 400),
-        (b'{"query": "{ __typename }", "extensions": []}', "application/json", 400),
-        (b'{"query": "{ __typename }", "operationName": "Missing"}', "application/json", 400),
-        (b'{"query": "' + b"x" * 131_072 + b'"}', "application/json", 413),
-    ],
-)
-async def test_a_request_that_is_not_graphql_over_http_is_refused(
-    nobody: Client, content: bytes, content_type: str, status: int
-) -> None:
-    answer = await nobody.post("/graphql", content=content, headers={"content-type": content_type})
-    assert answer.status_code == status
-    (error,) = answer.json()["errors"]
-    assert error["extensions"]["code"] == "BAD_REQUEST"
-    assert error["extensions"]["requestId"] == answer.headers["x-request-id"]
-
-
-@pytest.mark.parametrize(
-    "content_type",
-    [
-        "application/json",
-        "Application/JSON; charset=UTF-8",
-        "application/json;charset=utf-8",
-        "application/json; charset=utf-8; x=y",
-    ],
-)
-async def test_json_in_utf_8_is_taken_in_any_spelling(nobody: Client, content_type: str) -> None:
-    answer = await nobody.post(
-        "/graphql", content=b'{"query":"{ __typename }"}', headers={"content-type": content_type}
-    )
-    assert answer.json() == {"data": {"__typename": "Query"}}
-
-
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
-async def test_operations_are_sent_by_post_alone(nobody: Client, method: str) -> None:
-    answer = await nobody.request(method, "/graphql?query={__typename}", headers={"accept": "application/json"})
-    assert answer.status_code == 405
-    assert answer.headers["allow"] == "GET, POST"
 
 
 async def test_a_browser_gets_graphiql(nobody: Client) -> None:
@@ -96,12 +34,6 @@ async def test_no_answer_leads_to_where_the_host_header_says(nobody: Client, pat
     assert "location" not in answer.headers
 
 
-async def test_two_content_types_are_as_good_as_none(nobody: Client) -> None:
-    headers = [("content-type", "application/json"), ("content-type", "text/plain")]
-    answer = await nobody.post("/graphql", content=b'{"query":"{ __typename }"}', headers=headers)
-    assert answer.status_code == 415
-
-
 async def test_a_name_of_a_hundred_thousand_letters_is_not_repeated(nobody: Client) -> None:
     assert len((await nobody.post("/graphql", json={"query": "{" + "x" * 100_000 + "}"})).content) < 1_000
 
@@ -114,6 +46,15 @@ async def test_the_files_of_the_bundle_are_kept_for_ever_and_there_are_no_others
     assert "immutable" in answer.headers["cache-control"]
     for path in ("/static/../routes.py", "/static/%2e%2e/routes.py", "/static/nothing.js", "/static/"):
         assert (await nobody.get(path)).status_code in {404, 405}
+
+
+@pytest.mark.parametrize("asked", ["bytes=x", "bytes=5-1", "bytes=99999999-", "bytes=0-0,2-2", "lines=1-2"])
+async def test_files_are_given_whole_and_no_range_is_answered_in_plain_text(nobody: Client, asked: str) -> None:
+    page = await nobody.get("/graphql", headers={"accept": "text/html"})
+    script = page.text.partition('src="')[2].partition('"')[0]
+    answer = await nobody.get(script, headers={"range": asked})
+    assert answer.status_code == 200
+    assert answer.content == (await nobody.get(script)).content
 
 
 @pytest.mark.parametrize("path", ["/graphql", "/healthz", "/readyz", "/", "/nothing", "/graphql/"])

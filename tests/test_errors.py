@@ -26,7 +26,7 @@ SECRET = "hunter2hunter2"
         ("{ viewer { " + "id " * 5000 + "} }", Code.OPERATION_TOO_LARGE),
         ("{ viewer { id } } " + "# a comment\n" * 5000, Code.OPERATION_TOO_LARGE),
         ("subscription { anything }", Code.GRAPHQL_VALIDATION_FAILED),
-        ("fragment A on Query { viewer { id } }", Code.BAD_REQUEST),
+        ("fragment A on Query { viewer { id } }", Code.GRAPHQL_VALIDATION_FAILED),
         ("", Code.BAD_REQUEST),
     ],
 )

@@ -1,5 +1,6 @@
 """Which media type a client takes, of those that an answer can have (GraphQL over HTTP §6; RFC 9110 §12.5.1)."""
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,23 +16,34 @@ class Accepted(NamedTuple):
     takes_stream: bool
 
 
-@lru_cache(maxsize=256)
+_ANYTHING = Accepted(JSON, takes_stream=False)
+
+_QUALITY = re.compile(r"[01](?:\.[0-9]{0,3})?", re.ASCII)
+
+# What is remembered by what strangers write is cut off first.
+_LONGEST = 1000
+
+
 def read_accept(header: str | None) -> Accepted:
     """Read an `Accept` header; one that does not say which of the two is wanted gets `application/json`."""
-    if header is None or not header.strip():
-        return Accepted(JSON, takes_stream=False)
-    qualities = _qualities(header[:1000])
-    graphql_response = _quality(qualities, GRAPHQL_RESPONSE, exact=True)
-    json = _quality(qualities, JSON, exact=False)
-    single = None
-    if graphql_response > 0 or json > 0:
-        single = GRAPHQL_RESPONSE if graphql_response >= json else JSON
-    return Accepted(single, takes_stream=_quality(qualities, EVENT_STREAM, exact=True) > 0)
+    return _read(header[:_LONGEST]) if header else _ANYTHING
 
 
-def _quality(qualities: dict[str, float], media_type: str, *, exact: bool) -> float:
-    if exact:
-        return qualities.get(media_type, 0.0)
+@lru_cache(maxsize=256)
+def _read(header: str) -> Accepted:
+    qualities = _qualities(header)
+    if not qualities:
+        return _ANYTHING
+    named = qualities.get(GRAPHQL_RESPONSE, 0.0)
+    json = _quality(qualities, JSON)
+    # By a pattern alone the longer name is meant only where JSON is not wanted.
+    best = GRAPHQL_RESPONSE if named >= json else JSON
+    single = best if _quality(qualities, best) > 0 else None
+    return Accepted(single, takes_stream=qualities.get(EVENT_STREAM, 0.0) > 0)
+
+
+def _quality(qualities: dict[str, float], media_type: str) -> float:
+    """Return the quality of a media type: what is named most precisely counts (RFC 9110 §12.5.1)."""
     return next((qualities[name] for name in (media_type, "application/*", "*/*") if name in qualities), 0.0)
 
 
@@ -42,10 +54,7 @@ def _qualities(header: str) -> dict[str, float]:
         quality = 1.0
         for name, _, value in (parameter.partition("=") for parameter in parameters):
             if name.strip() == "q":
-                try:
-                    quality = float(value)
-                except ValueError:
-                    quality = 0.0
+                quality = float(value) if _QUALITY.fullmatch(value.strip()) else 0.0
         if media_type:
             qualities[media_type] = max(quality, qualities.get(media_type, 0.0))
     return qualities

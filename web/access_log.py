@@ -1,6 +1,6 @@
-"""A line of log for every request, under an id that the answer carries too. No query string, no body, no header.
+"""A line of log for every request, under an id that the answer carries too, with the code of what was refused.
 
-A socket has its line at its end.
+No query string, no body, no header. A socket has its line at its end.
 """
 
 import time
@@ -12,7 +12,7 @@ from auth.ids import new_id
 from schema.errors import Code
 from web.client_address import ClientAddress
 from web.responses import refusal_response
-from web.state import name_request, operations_of
+from web.state import name_request, operations_of, refusal_of
 
 _log = structlog.get_logger("watchword.access")
 
@@ -58,7 +58,7 @@ class AccessLog:
             if status:
                 raise  # the answer has begun: only the server can cut it off
             message = "Something went wrong on our side."
-            await refusal_response(500, Code.INTERNAL, message, request_id)(scope, receive, send_named)
+            await refusal_response(scope, 500, Code.INTERNAL, message)(scope, receive, send_named)
         finally:
             self._log.info(
                 "request",
@@ -68,6 +68,7 @@ class AccessLog:
                 status=status,
                 milliseconds=round((time.perf_counter() - begun) * 1000, 2),
                 address=address,
+                **refusal_of(scope),
             )
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send, request_id: str, address: str | None) -> None:

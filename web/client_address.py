@@ -15,6 +15,9 @@ Network = IPv4Network | IPv6Network
 
 _MOST_HOPS = 20
 
+# How a socket that listens for both families spells an IPv4 address.
+_MAPPED = "::ffff:"
+
 
 class ClientAddress:
     """Says from which address a request comes."""
@@ -25,11 +28,13 @@ class ClientAddress:
     def of(self, scope: Scope) -> str | None:
         """Return the address, None if it is not known."""
         client = scope.get("client")
-        peer = client[0] if client else None
+        peer: str | None = client[0] if client else None
+        if peer is not None and peer.startswith(_MAPPED):
+            peer = _address_in(peer)
         if not self._trusted or peer is None or not self._is_proxy(peer):
             return peer
         forwarded = RequestHeaders(scope["headers"]).joined(b"x-forwarded-for") or ""
-        address: str | None = peer
+        address = peer
         for hop in reversed(forwarded.split(",")[-_MOST_HOPS:]):
             named = _address_in(hop.strip())
             if named is None:
@@ -49,6 +54,8 @@ class ClientAddress:
 
 def _address_in(text: str) -> str | None:
     """Return an address as proxies write it: alone, or with a port."""
+    if "%" in text:
+        return None  # a zone means something on the machine that wrote it alone, and may be any text
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -10,10 +10,10 @@ from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
-import orjson
 from starlette.types import Receive, Send
 
 from schema.execution import Answer
+from web.responses import encoded
 
 # Proxies close what is silent for half a minute or a minute.
 _SIGN_EVERY = timedelta(seconds=12)
@@ -81,7 +81,7 @@ async def _cancel(*futures: asyncio.Future[Any]) -> None:
 
 
 def _next(answer: Answer) -> bytes:
-    return b"event: next\ndata: " + orjson.dumps(answer.as_response()) + b"\n\n"
+    return b"event: next\ndata: " + encoded(answer.as_response()) + b"\n\n"
 
 
 async def _send(send: Send, body: bytes, *, more: bool = True) -> None:

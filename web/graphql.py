@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-import orjson
 from starlette.types import Receive, Scope, Send
 
 from schema.errors import Code
-from schema.execution import Answer, Schema
+from schema.execution import MUTATION_BY_GET, Answer, Schema
 from schema.requests import GraphQLRequest
-from web.accept import GRAPHQL_RESPONSE, JSON, read_accept
+from web.accept import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, read_accept
 from web.context_getter import ContextGetter
 from web.cookies import NoCookies, ResponseCookies
 from web.cross_site import CrossSite
@@ -23,10 +22,10 @@ from web.event_stream import send_event_stream
 from web.json_gate import read_graphql_request, read_json
 from web.rate_headers import rate_headers
 from web.refused import RequestRefused
-from web.request_body import media_type_of, read_body
+from web.request_body import LARGEST_BODY, media_type_of, read_body
 from web.request_headers import RequestHeaders
-from web.responses import send_refusal
-from web.state import runtime_of
+from web.responses import encoded, send_refusal
+from web.state import note_refusal, runtime_of
 
 # What no page can have a browser add to a request unasked: so a preflight went before it (ASVS 3.5.2).
 _PREFLIGHTED = (b"apollo-require-preflight", b"graphql-require-preflight", b"x-apollo-operation-name")
@@ -80,13 +79,15 @@ class GraphQLEndpoint:
                 await self._answer(request, scope, headers, receive, send)
             case "GET" if "text/html" in (headers.joined(b"accept") or ""):
                 await self._send_graphiql(send)
-            case "GET" if self._get_queries and scope["query_string"]:
+            case "GET" if self._get_queries:
                 self._cross_site.require_allowed(headers)
                 if not any(name in headers for name in _PREFLIGHTED):
                     message = f"A query by GET comes with one of the headers {_named(_PREFLIGHTED)}."
                     raise RequestRefused(403, message, Code.CSRF_REFUSED)
                 request = _queried(scope["query_string"])
                 await self._answer(request, scope, headers, receive, send, queries_only=True)
+            case "GET":
+                raise RequestRefused(405, "Operations are sent by POST.", allow="POST")
             case "OPTIONS" if (preflight := self._cross_site.answer_preflight(headers)) is not None:
                 await send({"type": "http.response.start", "status": 204, "headers": preflight})
                 await send({"type": "http.response.body", "body": b""})
@@ -112,19 +113,22 @@ class GraphQLEndpoint:
         queries_only: bool = False,
     ) -> None:
         accepted = read_accept(headers.joined(b"accept"))
-        if queries_only:
-            accepted = accepted._replace(takes_stream=False)  # `follow` would run whatever it is
-        if accepted.single is None and not accepted.takes_stream:
-            raise RequestRefused(406, f"Answers are {GRAPHQL_RESPONSE}, {JSON} or text/event-stream.")
+        takes_stream = accepted.takes_stream and not queries_only
+        if accepted.single is None and not takes_stream:
+            raise RequestRefused(406, f"Answers are {GRAPHQL_RESPONSE}, {JSON} or, by POST, {EVENT_STREAM}.")
         runtime = runtime_of(scope)
         # An event stream has sent its headers before the first resolver runs.
         cookies = ResponseCookies(self._getter.cookies, runtime.auth.clock) if accepted.single else NoCookies()
         context = self._getter(scope, headers, cookies)
         answer: Answer | AsyncGenerator[Answer]
-        if accepted.takes_stream:
+        if takes_stream:
             answer = await self._schema.follow(request, context)
         else:
             answer = await self._schema.answer(request, context, queries_only=queries_only)
+        if isinstance(answer, Answer) and answer.code is not None:
+            if queries_only and answer.errors[0]["message"] == MUTATION_BY_GET:
+                raise RequestRefused(405, MUTATION_BY_GET, allow="POST")
+            note_refusal(scope, answer.code)
         more = [_NO_STORE, *self._cross_site.headers_for(headers), *cookies.headers, *rate_headers(context)]
         if accepted.single is None or not isinstance(answer, Answer):
             await send_event_stream(answer, receive, send, more, ending=runtime.ending)
@@ -136,7 +140,7 @@ class GraphQLEndpoint:
             page = self._graphiql_page.read_bytes()
         except OSError as error:
             message = "GraphiQL has not been built: run `make front-end`. The API itself works."
-            raise RequestRefused(503, message, Code.UNAVAILABLE) from error
+            raise RequestRefused(404, message, Code.NOT_FOUND) from error
         headers = [
             (b"content-type", b"text/html; charset=utf-8"),
             (b"content-length", str(len(page)).encode()),
@@ -148,7 +152,7 @@ class GraphQLEndpoint:
 
 
 async def _send_answer(answer: Answer, media_type: str, more: list[tuple[bytes, bytes]], send: Send) -> None:
-    body = orjson.dumps(answer.as_response())
+    body = encoded(answer.as_response())
     headers = [_CONTENT_TYPE[media_type], (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": _status(answer, media_type), "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -174,6 +178,8 @@ def _with_document(request: GraphQLRequest) -> GraphQLRequest:
 
 def _queried(query_string: bytes) -> GraphQLRequest:
     """Read a query by GET (GraphQL over HTTP §5.3)."""
+    if len(query_string) > LARGEST_BODY:
+        raise RequestRefused(414, f"The query string has at most {LARGEST_BODY} bytes.")
     try:
         pairs = parse_qsl(
             query_string.decode("ascii"), errors="strict", max_num_fields=_MOST_PARAMETERS, strict_parsing=True

@@ -18,7 +18,9 @@ from web.refused import RequestRefused
 DEEPEST = 64
 _MOST_DIGITS = 40
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# One that is not closed ends with the body: were it no match, each of its 60,000 escaped quotes would be tried as the
+# beginning of another, for minutes.
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
 # Where there are no more brackets than this, nothing is nested deeper than it: most bodies are not measured at all.

@@ -1,6 +1,7 @@
 """The OAuth endpoints for programs: a token for a proof, what a token is worth, and the end of one.
 
-Errors are those of RFC 6749 §5.2. Parameters come in a form's body and nowhere else, each at most once.
+Errors are those of RFC 6749 §5.2. Parameters come in a form's body and nowhere else, each at most once. A page of
+another site can post a form: so no cookie is looked at here, and none is set.
 """
 
 import base64
@@ -25,7 +26,7 @@ from web.refused import RequestRefused
 from web.request_body import media_type_of, read_body
 from web.request_headers import RequestHeaders
 from web.responses import json_response
-from web.state import runtime_of
+from web.state import note_refusal, runtime_of
 
 _CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -48,6 +49,7 @@ def _endpoint(answer: Callable[[Auth, Request, Parameters, Origin], Awaitable[Re
                 runtime_of(request.scope).auth, request, parameters, read_origin(request.scope, headers)
             )
         except OAuthRefused as refused:
+            note_refusal(request.scope, refused.fault.name.lower())
             return _error(refused.fault, asked_by_header="authorization" in request.headers)
         except RateLimited as refused:
             # RFC 6585 §4. RFC 6749 has no word for it but this one.

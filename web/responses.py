@@ -1,5 +1,6 @@
-"""The one shape of a refusal outside GraphQL's own errors: the same shape."""
+"""How answers are written, and the one shape of a refusal outside GraphQL's own errors: the same shape."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,7 +10,15 @@ from starlette.types import Scope, Send
 
 from schema.errors import Code
 from web.refused import RequestRefused
-from web.state import request_id_of
+from web.state import note_refusal, request_id_of
+
+
+def encoded(content: Any) -> bytes:
+    """Return JSON. A domain's own scalar may hold what strangers sent it, whatever that is: it is written, too."""
+    try:
+        return orjson.dumps(content)
+    except TypeError:  # an integer of more than 64 bits, or half of a surrogate pair
+        return json.dumps(content).encode()
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -23,10 +32,11 @@ def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | 
 
 
 def refusal_response(
-    status: int, code: Code, message: str, request_id: str, headers: Mapping[str, str] | None = None
+    scope: Scope, status: int, code: Code, message: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return a refusal as a GraphQL client expects it."""
-    return json_response(_refusal(code, message, request_id), status, headers)
+    """Return a refusal as a GraphQL client expects it, noted for the log."""
+    note_refusal(scope, code.name)
+    return json_response(_refusal(code, message, request_id_of(scope)), status, headers)
 
 
 async def send_refusal(
@@ -36,7 +46,8 @@ async def send_refusal(
     media_type: str,
     more: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
-    """Send a refusal of a GraphQL request, in the media type of which its client reads errors."""
+    """Send a refusal of a GraphQL request, in the media type of which its client reads errors; the log has it too."""
+    note_refusal(scope, refused.code.name, str(refused))
     body = orjson.dumps(_refusal(refused.code, str(refused), request_id_of(scope)))
     headers = [
         (b"content-type", f"{media_type}; charset=utf-8".encode()),

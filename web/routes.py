@@ -28,7 +28,6 @@ from web.graphql import GraphQLEndpoint
 from web.health import healthz, readyz
 from web.responses import refusal_response
 from web.security_headers import SecurityHeaders
-from web.state import request_id_of
 from web.websocket import GraphQLSocket
 from web.well_known import INTROSPECTION_PATH, JWKS_PATH, METADATA_PATH, REVOCATION_PATH, jwks, metadata
 
@@ -85,7 +84,8 @@ def build_app(schema: Schema, edge: Edge, *, lifespan: Lifespan) -> Starlette:
             Middleware(SecurityHeaders, https=edge.https),
             Middleware(_GraphQLFirst, endpoint=endpoint),
         ],
-        exception_handlers={404: _not_found, 405: _not_allowed},
+        # 401 is Starlette's word for a file that the process may not read.
+        exception_handlers={401: _not_found, 404: _not_found, 405: _not_allowed},
         lifespan=lifespan,
     )
     # The router would answer `/graphql/` with a redirect to wherever the Host header says, and a client would send the
@@ -111,6 +111,11 @@ class _GraphQLFirst:
 class _HashedFiles(StaticFiles):
     """The bundle's files. Those under assets/ have a digest of their content in their name, so they never change."""
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # They are given whole (RFC 9110 §14.2 allows it): what Starlette says of a range that is none is plain text.
+        whole = [header for header in scope["headers"] if header[0] != b"range"]
+        await super().__call__({**scope, "headers": whole}, receive, send)
+
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
         if path.startswith("assets/"):
@@ -123,9 +128,9 @@ async def _to_graphiql(_request: Request) -> Response:
 
 
 async def _not_found(request: Request, _error: Exception) -> Response:
-    return refusal_response(404, Code.NOT_FOUND, "There is nothing at this path.", request_id_of(request.scope))
+    return refusal_response(request.scope, 404, Code.NOT_FOUND, "There is nothing at this path.")
 
 
 async def _not_allowed(request: Request, error: Any) -> Response:
     message = "This path does not take this method."
-    return refusal_response(405, Code.BAD_REQUEST, message, request_id_of(request.scope), error.headers)
+    return refusal_response(request.scope, 405, Code.BAD_REQUEST, message, error.headers)

@@ -12,6 +12,8 @@ from auth import Auth
 _REQUEST_ID = "watchword.request_id"
 _ADDRESS = "watchword.address"
 _OPERATIONS = "watchword.operations"
+_REFUSED = "watchword.refused"
+_NOTHING: Mapping[str, str] = {}
 RUNTIME = "watchword.runtime"
 
 
@@ -58,3 +60,14 @@ def note_operations(scope: Scope, how_many: int) -> None:
 def operations_of(scope: Scope) -> int:
     """Return how many operations a socket has carried."""
     return int(scope.get(_OPERATIONS, 0))
+
+
+def note_refusal(scope: Scope, code: str, sentence: str | None = None) -> None:
+    """Say for the log what was refused: by its code and, where it is a sentence of ours alone, in words."""
+    scope[_REFUSED] = {"code": code} if sentence is None else {"code": code, "refused": sentence}
+
+
+def refusal_of(scope: Scope) -> Mapping[str, str]:
+    """Return what was noted of a refusal, empty if nothing was refused."""
+    noted: Mapping[str, str] = scope.get(_REFUSED, _NOTHING)
+    return noted

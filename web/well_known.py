@@ -9,7 +9,7 @@ from auth.keys import EDDSA, ES256, RS256
 from schema.errors import Code
 from store import StoreUnavailable
 from web.responses import refusal_response
-from web.state import request_id_of, runtime_of
+from web.state import runtime_of
 
 JWKS_PATH = "/.well-known/jwks.json"
 METADATA_PATH = "/.well-known/oauth-authorization-server"
@@ -28,7 +28,7 @@ async def jwks(request: Request) -> Response:
         keys = [orjson.loads(jwk) for jwk in await auth.key_ring.published()]
     except StoreUnavailable:
         message = "The database does not answer; try again."
-        return refusal_response(503, Code.UNAVAILABLE, message, request_id_of(request.scope))
+        return refusal_response(request.scope, 503, Code.UNAVAILABLE, message)
     max_age = int(auth.policy.publication_time.total_seconds())
     return _public({"keys": keys}, max_age, media_type="application/jwk-set+json")
 
