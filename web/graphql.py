@@ -6,8 +6,6 @@ There is one path, and it is thin: no view, request or response objects stand be
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
@@ -20,16 +18,13 @@ from web.cookies import NoCookies, ResponseCookies
 from web.cross_site import CrossSite
 from web.event_stream import send_event_stream
 from web.json_gate import read_graphql_request, read_json
+from web.query_string import read_query_string
 from web.rate_headers import rate_headers
 from web.refused import RequestRefused
-from web.request_body import LARGEST_BODY, media_type_of, read_body
+from web.request_body import media_type_of, read_body
 from web.request_headers import RequestHeaders
 from web.responses import encoded, send_refusal
 from web.state import note_refusal, runtime_of
-
-# What no page can have a browser add to a request unasked: so a preflight went before it (ASVS 3.5.2).
-_PREFLIGHTED = (b"apollo-require-preflight", b"graphql-require-preflight", b"x-apollo-operation-name")
-_MOST_PARAMETERS = 10
 
 _NO_STORE = (b"cache-control", b"no-store")
 _CONTENT_TYPE = {
@@ -81,10 +76,7 @@ class GraphQLEndpoint:
                 await self._send_graphiql(send)
             case "GET" if self._get_queries:
                 self._cross_site.require_allowed(headers)
-                if not any(name in headers for name in _PREFLIGHTED):
-                    message = f"A query by GET comes with one of the headers {_named(_PREFLIGHTED)}."
-                    raise RequestRefused(403, message, Code.CSRF_REFUSED)
-                request = _queried(scope["query_string"])
+                request = _with_document(read_query_string(scope["query_string"], headers))
                 await self._answer(request, scope, headers, receive, send, queries_only=True)
             case "GET":
                 raise RequestRefused(405, "Operations are sent by POST.", allow="POST")
@@ -174,26 +166,3 @@ def _with_document(request: GraphQLRequest) -> GraphQLRequest:
     if not request.query and request.document_id is None and not (request.extensions or {}).get("persistedQuery"):
         raise RequestRefused(400, "There is no document: `query` has none.")
     return request
-
-
-def _queried(query_string: bytes) -> GraphQLRequest:
-    """Read a query by GET (GraphQL over HTTP §5.3)."""
-    if len(query_string) > LARGEST_BODY:
-        raise RequestRefused(414, f"The query string has at most {LARGEST_BODY} bytes.")
-    try:
-        pairs = parse_qsl(
-            query_string.decode("ascii"), errors="strict", max_num_fields=_MOST_PARAMETERS, strict_parsing=True
-        )
-    except ValueError as error:
-        raise RequestRefused(400, "The query string cannot be read.") from error
-    members: dict[str, Any] = dict(pairs)
-    if len(members) != len(pairs):
-        raise RequestRefused(400, "A parameter stands twice in the query string.")
-    for name in ("variables", "extensions"):
-        if name in members:
-            members[name] = read_json(members[name])
-    return _with_document(read_graphql_request(members))
-
-
-def _named(headers: tuple[bytes, ...]) -> str:
-    return ", ".join(name.decode() for name in headers)
