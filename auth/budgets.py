@@ -67,10 +67,8 @@ class _Ledger:
         # Every operation comes by here, so no `min` and no `max`: each takes as long as the rest.
         remembered, per_point = self._full_at, self._seconds_per_point
         lacking = remembered.get(key, now) - now
-        if lacking < 0.0:
+        if lacking < 0.0 or lacking > _MINUTE + _ROUNDING:  # more than an empty budget lacks: the clock was set back
             lacking = 0.0
-        elif lacking > _MINUTE:
-            lacking = _MINUTE  # more than an empty budget lacks: the clock was set back
         lacking += cost * per_point if cost < limit else _MINUTE
         if lacking > _MINUTE + _ROUNDING:
             raise RateLimited(timedelta(seconds=lacking - _MINUTE))

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 MINUTE = 60_000
 
+# How far apart the clocks of the processes that count together may be.
+MOST_SKEW = MINUTE
+
 
 class Rate(NamedTuple):
     """How much a bucket holds, and how long it takes until one comes back."""
@@ -48,6 +51,8 @@ def given_back(rate: Rate, taken_at: int, now: int) -> int:
 
 
 def _plausible(rate: Rate, full_at: int, now: int) -> int:
-    # A bucket that was emptied this instant is full after so long. What says more was written before the clock was set
-    # back, or under another rate; believed, it would lock somebody out for as long.
-    return min(full_at, now + rate.burst * rate.interval)
+    # A bucket that was emptied this instant is full after so long. What says a little more was written by a process
+    # whose clock is ahead; what says much more, before the clock was set back, or under another rate: believed, it
+    # would lock somebody out for as long as the clock was set back by.
+    latest = now + rate.burst * rate.interval
+    return min(full_at, latest) if full_at <= latest + MOST_SKEW else 0

@@ -117,13 +117,11 @@ def test_no_limit_is_no_budget() -> None:
     assert [budgets.spend(identity, 10**9) for identity in (ADA, ROBOT, nobody("192.0.2.1"))] == [None] * 3
 
 
-def test_a_clock_that_is_set_back_takes_no_more_than_a_minute_from_anybody() -> None:
+def test_a_clock_that_is_set_back_keeps_nobody_waiting() -> None:
     budgets, clock = opened()
     left(budgets, ADA, 60)
     clock.move(-timedelta(days=365))
-    with pytest.raises(RateLimited) as refused:
-        budgets.spend(ADA, 1)
-    assert refused.value.seconds == 1
+    assert left(budgets, ADA, 1) == 59
 
 
 def test_a_crowd_of_strangers_fills_no_memory_and_makes_nobody_known_forgotten() -> None:

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-import orjson
 from starlette.types import Message
 
 from web.json_gate import read_json
 from web.refused import RequestRefused
 from web.request_body import LARGEST_BODY
+from web.responses import encoded
 
 SUBPROTOCOL = "graphql-transport-ws"
 
@@ -102,4 +102,4 @@ def written(kind: str, name: str | None = None, payload: Any = None) -> str:
         message["id"] = name
     if payload is not None:
         message["payload"] = payload
-    return orjson.dumps(message).decode()
+    return encoded(message).decode()
