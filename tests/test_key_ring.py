@@ -1067,7 +1067,7 @@ async def processes_over(prepared: Path, clock: StoppedClock, count: int = 1) ->
                 database = SQLiteDatabase(path)
                 stack.push_async_callback(database.close)
                 auth = await open_auth(database, POLICY, rights(), [Secret(OLD)], clock)
-                stack.callback(auth.close)
+                stack.push_async_callback(auth.close)
                 processes.append(auth)
             yield processes
 
