@@ -10,6 +10,7 @@ from uvicorn.server import ServerState
 
 from web.connection_refusals import Refusal
 from web.connections import GuardedConfig
+from web.one_write import OneWrite
 
 
 class _Stage(Enum):
@@ -44,6 +45,7 @@ class TimedConnection(HttpToolsProtocol):
         self._ended = False
         # uvicorn's `cycle` is the request that came last; with pipelining that is not the one being answered.
         self._answering: RequestResponseCycle | None = None
+        self._writes: OneWrite | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, if there is room for one more."""
@@ -64,6 +66,8 @@ class TimedConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Begin with the next request; when there is none, the sweep does what uvicorn has a timer for."""
         self.server_state.total_requests += 1
+        if self._writes is not None:
+            self._writes.flush()
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -140,6 +144,9 @@ class TimedConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
+        self._writes = OneWrite(self.transport)
+        # It is all that a cycle uses of a transport.
+        cycle.transport = self._writes  # type: ignore[assignment]
         super()._start_asgi_task(cycle, app)
 
     def _disconnect(self) -> None:

@@ -18,10 +18,13 @@ _DATA = (b"application/json", b"application/graphql-response+json", b"applicatio
 _ALWAYS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "x-frame-options": "DENY",
+}
+# They speak of windows and devices, and say nothing of data.
+_PAGES_ONLY = {
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 _HTTPS_ONLY = {"strict-transport-security": "max-age=63072000"}
 
@@ -32,7 +35,7 @@ class SecurityHeaders:
     def __init__(self, app: ASGIApp, *, https: bool) -> None:
         self._app = app
         always = {**_ALWAYS, **(_HTTPS_ONLY if https else {})}
-        self._for_pages = _encoded({**always, "content-security-policy": _PAGE_POLICY})
+        self._for_pages = _encoded({**always, **_PAGES_ONLY, "content-security-policy": _PAGE_POLICY})
         self._for_data = _encoded({**always, "content-security-policy": _DATA_POLICY})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
