@@ -183,7 +183,7 @@ class Schema(strawberry.Schema):
 
     def _executor(self, prepared: Prepared, request: GraphQLRequest, context: Context) -> Any:
         """Return what executes an operation, or a list of what is wrong with its variables."""
-        return OperationExecutor.build(
+        executor = OperationExecutor.build(
             self._schema,
             prepared.document,
             None,
@@ -193,6 +193,9 @@ class Schema(strawberry.Schema):
             is_awaitable=_is_awaitable,
             hide_suggestions=not self._introspection.suggests,
         )
+        if isinstance(executor, OperationExecutor):
+            executor.plans = prepared.plans
+        return executor
 
     async def _executed(self, prepared: Prepared, request: GraphQLRequest, context: Context) -> Answer:
         executor = self._executor(prepared, request, context)

@@ -21,6 +21,7 @@ from schema.cost import Cost, Costing
 from schema.errors import Code, refusal
 from schema.limits import Limits
 from schema.measures import Measures, Measuring
+from schema.plain_objects import Plans
 from schema.validation import validated
 
 # Literals and variables. Validation looks at those of a fragment once for each operation that spreads it.
@@ -57,6 +58,7 @@ class Prepared:
     document: DocumentNode
     operations: Mapping[str | None, Operation]
     errors: tuple[GraphQLError, ...]
+    plans: Plans | None
 
     def operation(self, name: str | None) -> Operation:
         """Return the operation of this name, or the only one. Raises `GraphQLError`."""
@@ -96,12 +98,13 @@ class Preparing:
         }
         nodes = [definition for definition in document.definitions if isinstance(definition, OperationDefinitionNode)]
         measuring = Measuring(fragments)
-        self._require_within([measuring.operation(node) for node in nodes])
+        total = self._require_within([measuring.operation(node) for node in nodes])
         costing = Costing(self.schema, fragments)
         operations = {
             node.name.value if node.name else None: self._operation(node, fragments, costing) for node in nodes
         }
-        return Prepared(document, operations, tuple(validated(self.schema, document, suggests=self.suggests)))
+        errors = tuple(validated(self.schema, document, suggests=self.suggests))
+        return Prepared(document, operations, errors, None if total.directives else Plans())
 
     def _parse(self, text: str) -> DocumentNode:
         try:
@@ -111,7 +114,7 @@ class Preparing:
                 raise self.limits.refusal("tokens") from error
             raise
 
-    def _require_within(self, operations: Sequence[Measures]) -> None:
+    def _require_within(self, operations: Sequence[Measures]) -> Measures:
         # Of several operations one is run, and all are validated.
         total = Measures()
         for measures in operations:
@@ -125,6 +128,7 @@ class Preparing:
         if total.values > _MOST_VALUES:
             message = f"A document has at most {_MOST_VALUES} values, fragments followed; this one has {total.values}."
             raise refusal(Code.OPERATION_TOO_LARGE, message, limit=_MOST_VALUES)
+        return total
 
     def _operation(
         self, node: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode], costing: Costing
