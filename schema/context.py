@@ -16,9 +16,11 @@ from auth.renewal import Grant
 from auth.secret import Secret
 from auth.sessions import Outgoing
 from store import StoreUnavailable
+from store.networks import network_of
 
-# In points, as a field is one: to parse and validate a text takes as long as a hundred fields or more.
+# In points, as a field is one: to parse and validate a text takes as long as a hundred fields, or more if it is long.
 NEW_DOCUMENT = 100
+CHARACTERS_A_POINT = 10
 
 
 class SessionCookies(Protocol):
@@ -83,19 +85,14 @@ class Context:
 
     def pay(self, cost: int) -> None:
         """Take what an operation costs from the caller's budget. Raises `RateLimited`."""
-        match self._answer:
-            case Admission(identity):
-                payer = identity
-            case _:
-                payer = self.nobody
-        spent = self.auth.budgets.spend(payer, cost)
+        spent = self.auth.budgets.spend(self._payer, cost)
         if spent is not None and self.budget is not None:
             spent = spent._replace(cost=spent.cost + self.budget.cost)
         self.budget = spent
 
-    def pay_for_new_document(self) -> None:
+    def pay_for_new_document(self, text: str) -> None:
         """Take what it costs to prepare a document that nobody sent before. Raises `RateLimited`."""
-        self.pay(NEW_DOCUMENT)
+        self.pay(NEW_DOCUMENT + len(text) // CHARACTERS_A_POINT)
 
     def note_wait(self, seconds: int) -> None:
         """Keep that something in the operation was tried too often, and after how long it may be tried again."""
@@ -116,8 +113,13 @@ class Context:
         Raises `Unauthenticated`, and `StoreUnavailable`.
         """
         match self._answer:
-            case Admission(identity):
-                self._answer = Admission(await self.auth.gate.reaffirm(self._credential, self.origin, known=identity))
+            case None:
+                known = None
+            case Admission(known):
+                pass
+            case _:
+                return  # who was not let in sees what is public, as before
+        self._answer = Admission(await self.auth.gate.reaffirm(self._credential, self.origin, known=known))
 
     async def record_refusals(self) -> None:
         """Record what was refused to somebody known: it is what is tried with a credential that was stolen."""
@@ -143,6 +145,20 @@ class Context:
         that it was done while the session lived on.
         """
         return self.nobody if isinstance(self._answer, Unauthenticated) else self.identity
+
+    @property
+    def _payer(self) -> Identity:
+        return self._answer.identity if isinstance(self._answer, Admission) else self.nobody
+
+    @property
+    def payer_name(self) -> str:
+        """For whom what is asked for counts: a person or a service account or, of strangers, their network."""
+        return self._payer.subject or self.network
+
+    @property
+    def network(self) -> str:
+        """The network by which the caller counts."""
+        return network_of(self.origin.address) or ""
 
     @property
     def nobody(self) -> Identity:

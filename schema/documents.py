@@ -6,7 +6,7 @@ all three lead to those alone.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -25,10 +25,6 @@ _PREFIX = "sha256:"
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-def _nothing() -> None:
-    """Let every document be prepared."""
-
-
 class Documents:
     """The documents of one schema."""
 
@@ -38,12 +34,18 @@ class Documents:
         self._memory = DocumentMemory()
         self._trusted = None if trusted is None else TrustedDocuments(trusted, preparing)
 
-    def take(self, request: GraphQLRequest, *, before_preparing: Callable[[], None] = _nothing) -> Prepared:
+    def take(self, request: GraphQLRequest) -> Prepared:
         """Return the document that a request asks for, with the errors of one that does not fit the schema.
 
-        One that is not remembered takes a hundred times the work: what is called `before_preparing` it may refuse, by
-        raising. Raises `GraphQLError` for one that is not there, may not be run, is not GraphQL, or is beyond the
-        limits.
+        Raises `GraphQLError` for one that is not there, may not be run, is not GraphQL, or is beyond the limits.
+        """
+        known = self.known(request)
+        return known if known is not None else self._prepared(request.query or "")
+
+    def known(self, request: GraphQLRequest) -> Prepared | None:
+        """Return the document that a request asks for, None for one that has to be prepared first.
+
+        That takes a hundred times the work. Raises as `take` does.
         """
         text, name = request.query or None, request.document_id
         digest = digest_of(text) if text is not None else None
@@ -58,16 +60,13 @@ class Documents:
         if self._trusted is not None:
             return self._trusted.take(name, digest)
         if text is not None and digest is not None:
-            return self._by_text(text, digest, before_preparing)
+            return self._memory.get(digest)
         return self._by_hash(name)
 
-    def _by_text(self, text: str, digest: str, before_preparing: Callable[[], None]) -> Prepared:
-        prepared = self._memory.get(digest)
-        if prepared is None:
-            before_preparing()
-            prepared = self._preparing.prepare(text)
-            if not prepared.errors:
-                self._memory.keep(digest, prepared, len(text))
+    def _prepared(self, text: str) -> Prepared:
+        prepared = self._preparing.prepare(text)
+        if not prepared.errors:
+            self._memory.keep(digest_of(text), prepared, len(text))
         return prepared
 
     def _by_hash(self, name: str | None) -> Prepared:

@@ -135,12 +135,18 @@ def _is_about_input(error: GraphQLError) -> bool:
 # It writes "…non string value: 5", "…, found: {…}", "…? Found: {…}", "Expected Name, found String 'hunter2'.", and
 # "Value 'hunter2' does not exist in 'TokenDelivery' enum."
 _REPEATED_VALUE = re.compile(
-    r"(?s)([,;] found: |[.?] Found: |(?<=value): |(?<=GlobalID): |, found (Block)?String ['\"]).*$"
+    r"(?s)(, but encountered error |"
+    r"[,;] found: |[.?] Found: |(?<=value): |(?<=GlobalID): |, found (Block)?String ['\"]).*$"
     r"|(?<=^Value) '.*'(?= does)"
 )
+
+
+# Strawberry writes: Value cannot represent a DateTime: "2026". Invalid isoformat string: '2026'
+_REPEATED_SCALAR = re.compile(r"(?s)(cannot represent an? \w+): .*$")
 
 
 def without_values(message: str) -> str:
     """Take what a client wrote out of graphql-core's messages, which repeat it: it may be a password."""
     head, colon, tail = message.partition(": ") if message.startswith(("Variable ", "Argument ")) else ("", "", message)
+    tail = _REPEATED_SCALAR.sub(r"\1.", tail)
     return head + colon + _REPEATED_VALUE.sub(lambda found: "" if found[0].startswith(" ") else ".", tail)

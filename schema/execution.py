@@ -5,6 +5,7 @@ else, and what is behind it (graphql-core's executor) can be replaced without a 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from datetime import timedelta
 from inspect import isawaitable
@@ -15,6 +16,7 @@ from graphql import ExecutionResult, Executor, GraphQLError, GraphQLSchema
 from graphql.execution import create_source_event_stream, execute_root_selection_set, execute_subscription_event
 from strawberry.execution.is_awaitable import optimized_is_awaitable
 
+from auth.refusals import RateLimited
 from schema.context import Context
 from schema.documents import Documents, Operation, Prepared
 from schema.errors import Code, presented, refusal
@@ -22,16 +24,21 @@ from schema.executor import OperationExecutor
 from schema.guards import Guard
 from schema.introspection import Introspection
 from schema.requests import GraphQLRequest
+from schema.turns import Turns
 from store import StoreUnavailable
 
 # A stream ends within 5 seconds of the session that it was opened with, also when nothing happens on it.
 LOOK_EVERY = timedelta(seconds=1)
-_ATTEMPTS = 4
+_ATTEMPTS = 4  # at a database that does not answer, a look apart
 
+# Of one caller at a time. Each event of the record is an execution for each of them.
+MOST_STREAMS = 100
 
 _is_awaitable: Any = optimized_is_awaitable  # knows the types of plain values: half of what a large list costs
 
-MUTATION_BY_GET = "What changes something is sent by POST."
+
+class NotAQuery(Exception):
+    """An operation that is no query, where nothing else may come."""
 
 
 class Answer(NamedTuple):
@@ -61,6 +68,14 @@ class Answer(NamedTuple):
         return {"data": self.data, "errors": self.errors} if self.errors else {"data": self.data}
 
 
+class Watch(NamedTuple):
+    """What is asked anew before each event: the guards, whether it can be paid for; and how often without one."""
+
+    guards: Sequence[Guard]
+    pause: float | None
+    cost: int
+
+
 class Schema(strawberry.Schema):
     """A schema that answers nothing uncoded and logs nothing of a document."""
 
@@ -75,20 +90,24 @@ class Schema(strawberry.Schema):
         super().__init__(**parts)
         self._documents = prepare(self._schema)
         self._introspection = introspection
+        self._turns = Turns()
+        self._streams: Counter[str] = Counter()
         # Strawberry asks them once, when a subscription begins. Here they are asked anew before each event.
         self.subscription_guards = subscription_guards
 
     async def answer(self, request: GraphQLRequest, context: Context, *, queries_only: bool = False) -> Answer:
-        """Run a query or, unless it is to be `queries_only`, a mutation.
+        """Run a query or a mutation. A subscription is refused: it has more than one answer.
 
-        A subscription is refused: it has more than one answer.
+        Raises `NotAQuery` for whatever else comes where it is to be `queries_only`.
         """
         try:
             prepared, operation = await self._admitted(request, context)
             if queries_only and operation.kind != "query":
-                raise refusal(Code.BAD_REQUEST, MUTATION_BY_GET)
+                raise NotAQuery
             if operation.kind == "subscription":
                 raise refusal(Code.BAD_REQUEST, "A subscription is followed over WebSocket or as text/event-stream.")
+        except NotAQuery:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is presented like any other error
             return refused_answer(error, context)
         return await self._executed(prepared, request, context)
@@ -113,31 +132,44 @@ class Schema(strawberry.Schema):
         executor = self._executor(prepared, request, context)
         if isinstance(executor, list):
             return refused_answer(Refused(executor), context)
-        source = create_source_event_stream(executor)
-        source = await source if isawaitable(source) else source
+        try:
+            source = await self._source(executor, context)
+        except Exception as error:  # noqa: BLE001 - the same
+            return refused_answer(error, context)
         if isinstance(source, ExecutionResult):
             await context.record_refusals()
             return self._answer(source, context)
-        guards = [guard for field in operation.root_fields for guard in self.subscription_guards.get(field, ())]
-        pause = None if is_watched else LOOK_EVERY.total_seconds()
-        return self._events(executor, source, context, guards, pause)
+        watch = Watch(
+            guards=[guard for field in operation.root_fields for guard in self.subscription_guards.get(field, ())],
+            pause=None if is_watched else LOOK_EVERY.total_seconds(),
+            cost=operation.cost(request.variables),
+        )
+        return self._events(executor, source, context, watch)
+
+    async def _source(self, executor: Executor[Any], context: Context) -> AsyncIterable[Any] | ExecutionResult:
+        """Open a stream, if the caller has not too many already. Raises `RateLimited`."""
+        if self._streams[context.payer_name] >= MOST_STREAMS:
+            raise RateLimited(LOOK_EVERY)
+        source = create_source_event_stream(executor)
+        return await source if isawaitable(source) else source
 
     async def _events(
         self,
         executor: Executor[Any],
         source: AsyncIterable[Any],
         context: Context,
-        guards: Sequence[Guard],
-        pause: float | None,
+        watch: Watch,
     ) -> AsyncGenerator[Answer]:
-        """Turn each event of a source into an answer, for as long as the caller may see them."""
-        events, upcoming = aiter(source), None
+        """Turn each event of a source into an answer, for as long as the caller may see and pay for them."""
+        events, upcoming, payer = aiter(source), None, context.payer_name
+        self._streams[payer] += 1
         try:
             while True:
                 upcoming = asyncio.ensure_future(anext(events))
                 while not upcoming.done():
-                    await asyncio.wait([upcoming], timeout=pause)
-                    await self._require_good(context, guards)
+                    await asyncio.wait([upcoming], timeout=watch.pause)
+                    await self._require_good(context, watch.guards)
+                context.pay(watch.cost)
                 result = execute_subscription_event(executor.build_per_event_executor(upcoming.result()))
                 yield self._answer(await result if isawaitable(result) else result, context)
         except StopAsyncIteration:
@@ -145,6 +177,9 @@ class Schema(strawberry.Schema):
         except Exception as error:  # noqa: BLE001 - whatever a source raises is presented like any other error
             yield refused_answer(error, context)
         finally:
+            self._streams[payer] -= 1
+            if not self._streams[payer]:
+                del self._streams[payer]
             if upcoming is not None:
                 upcoming.cancel()
                 await asyncio.gather(upcoming, return_exceptions=True)
@@ -171,7 +206,7 @@ class Schema(strawberry.Schema):
     async def _admitted(self, request: GraphQLRequest, context: Context) -> tuple[Prepared, Operation]:
         """Return what is to be run. Raises `Refused`, and what the gate raises."""
         await context.authenticate()
-        prepared = self._documents.take(request, before_preparing=context.pay_for_new_document)
+        prepared = self._documents.known(request) or await self._prepared(request, context)
         if prepared.errors:
             raise Refused(prepared.errors)
         operation = prepared.operation(request.operation_name)
@@ -180,6 +215,12 @@ class Schema(strawberry.Schema):
         if operation.introspects:
             self._introspection.require(context)
         return prepared, operation
+
+    async def _prepared(self, request: GraphQLRequest, context: Context) -> Prepared:
+        """Prepare a document that is not known, in turn. Raises `RateLimited`, and what is wrong with the document."""
+        context.pay_for_new_document(request.query or "")
+        async with self._turns.turn(context.network):
+            return self._documents.take(request)
 
     def _executor(self, prepared: Prepared, request: GraphQLRequest, context: Context) -> Any:
         """Return what executes an operation, or a list of what is wrong with its variables."""

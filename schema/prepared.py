@@ -108,7 +108,13 @@ class Preparing:
 
     def _parse(self, text: str) -> DocumentNode:
         try:
-            return parse(text, max_lexical_tokens=self.limits.tokens, max_comments=self.limits.tokens)
+            # Without the last, `{ }` would be a document, which the specification does not know.
+            return parse(
+                text,
+                max_lexical_tokens=self.limits.tokens,
+                max_comments=self.limits.tokens,
+                allow_empty_selection_sets=False,
+            )
         except GraphQLError as error:
             if "contains more than" in error.message:
                 raise self.limits.refusal("tokens") from error

@@ -15,7 +15,7 @@ from auth.origin import Origin
 from auth.policy import Policy
 from auth.refusals import RateLimited
 from auth.secret import Secret
-from schema.context import NEW_DOCUMENT
+from schema.context import CHARACTERS_A_POINT, NEW_DOCUMENT
 from tests.documents import CREATE_API_TOKEN
 from tests.house import Client, MovableClock, OpenHouse
 
@@ -174,14 +174,14 @@ async def test_the_field_and_the_headers_say_what_the_operation_cost_and_what_is
     nobody = house.client()
     assert await asked(nobody) == {
         "limit": 1_000,
-        "cost": NEW_DOCUMENT + 5,  # the text was not seen before
-        "remaining": 895,
+        "cost": NEW_DOCUMENT + len(RATE_LIMIT) // CHARACTERS_A_POINT + 5,  # the text was not seen before
+        "remaining": 891,
         "resetAt": ANY,
     }
     answer = await nobody.ask(RATE_LIMIT)
-    assert (answer.data["rateLimit"]["cost"], answer.data["rateLimit"]["remaining"]) == (5, 890)
+    assert (answer.data["rateLimit"]["cost"], answer.data["rateLimit"]["remaining"]) == (5, 886)
     assert answer.response.headers["ratelimit-policy"] == '"default";q=1000;w=60'
-    assert answer.response.headers["ratelimit"] == '"default";r=890;t=7'
+    assert answer.response.headers["ratelimit"] == '"default";r=886;t=7'
 
 
 async def test_without_a_limit_there_is_nothing_to_say(open_house: OpenHouse) -> None:

@@ -17,7 +17,7 @@ from installation import assemble
 from schema.errors import Code
 from tests.house import ORIGIN, Answer, Client, House
 from tests.raw import call
-from web.json_gate import DEEPEST, read_graphql_request, read_json
+from web.json_gate import DEEPEST, MOST_VALUES, read_graphql_request, read_json
 from web.refused import RequestRefused
 from web.request_body import LARGEST_BODY
 from web.routes import Edge, build_app
@@ -193,7 +193,17 @@ async def test_brackets_in_strings_are_no_depth(nobody: Client) -> None:
 
 
 async def test_many_lists_side_by_side_are_no_depth(nobody: Client) -> None:
-    assert (await send(nobody, with_variables(b"[" + b"[]," * 20_000 + b"{}]"))).body == GOOD_ANSWER
+    assert (await send(nobody, with_variables(b"[" + b"[]," * (MOST_VALUES // 2 - 10) + b"{}]"))).body == GOOD_ANSWER
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"1", b'"a"', b"null"])
+async def test_a_body_of_too_many_values_is_refused_before_it_is_decoded(nobody: Client, value: bytes) -> None:
+    many = with_variables(b"[" + (value + b",") * MOST_VALUES + value + b"]")
+    assert (await send(nobody, many)).refusal["code"] == "BAD_REQUEST"
+
+
+async def test_the_commas_and_brackets_of_a_text_are_no_values(nobody: Client) -> None:
+    assert (await send(nobody, with_variables(b'"' + b"[,{" * 30_000 + b'"'))).body == GOOD_ANSWER
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ whatever comes of it is an event, its refusal too. JSON has no line breaks of it
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
@@ -33,8 +33,11 @@ async def send_event_stream(
     more: Iterable[tuple[bytes, bytes]],
     *,
     ending: asyncio.Event,
+    note: Callable[[str], None],
 ) -> None:
     """Send answers as they come, until the last one, until the client is gone, or until the server is `ending`.
+
+    The code of what is refused meanwhile is noted for the log.
 
     A stream that ends without `complete` was broken off: its client subscribes anew.
     """
@@ -48,13 +51,15 @@ async def send_event_stream(
         await _send(send, _SIGN_OF_LIFE)  # some browsers tell a page of an answer only when its body begins
         causes = [asyncio.ensure_future(_disconnected(receive)), asyncio.ensure_future(ending.wait())]
         try:
-            is_complete = await _follow(answers, causes, send)
+            is_complete = await _follow(answers, causes, send, note)
         finally:
             await _cancel(*causes)
     await _send(send, _COMPLETE if is_complete else b"", more=False)
 
 
-async def _follow(answers: AsyncGenerator[Answer], causes: Sequence[asyncio.Future[Any]], send: Send) -> bool:
+async def _follow(
+    answers: AsyncGenerator[Answer], causes: Sequence[asyncio.Future[Any]], send: Send, note: Callable[[str], None]
+) -> bool:
     """Send each answer; return whether that was all of them, and not one of the causes to leave off."""
     while True:
         upcoming: asyncio.Future[Answer | None] = asyncio.ensure_future(anext(answers, None))
@@ -69,6 +74,8 @@ async def _follow(answers: AsyncGenerator[Answer], causes: Sequence[asyncio.Futu
                     await _send(send, _SIGN_OF_LIFE)
             if (answer := upcoming.result()) is None:
                 return True
+            if answer.code is not None:
+                note(answer.code)
             await _send(send, _next(answer))
         finally:
             await _cancel(upcoming)

@@ -5,26 +5,29 @@ There is one path, and it is thin: no view, request or response objects stand be
 """
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
 
 from starlette.types import Receive, Scope, Send
 
 from schema.errors import Code
-from schema.execution import MUTATION_BY_GET, Answer, Schema
+from schema.execution import Answer, NotAQuery, Schema
 from schema.requests import GraphQLRequest
+from schema.turns import Turns
+from store.networks import network_of
 from web.accept import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, read_accept
 from web.context_getter import ContextGetter
 from web.cookies import NoCookies, ResponseCookies
 from web.cross_site import CrossSite
 from web.event_stream import send_event_stream
-from web.json_gate import read_graphql_request, read_json
+from web.json_gate import read_graphql_request, read_in_turn
 from web.query_string import read_query_string
 from web.rate_headers import rate_headers
 from web.refused import RequestRefused
 from web.request_body import media_type_of, read_body
 from web.request_headers import RequestHeaders
 from web.responses import encoded, send_refusal
-from web.state import note_refusal, runtime_of
+from web.state import address_of, note_refusal, runtime_of
 
 _NO_STORE = (b"cache-control", b"no-store")
 _CONTENT_TYPE = {
@@ -56,6 +59,7 @@ class GraphQLEndpoint:
         self._graphiql_page = graphiql_page
         self._get_queries = get_queries
         self._body_seconds = body_seconds
+        self._turns = Turns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; a refusal has a code, whatever it refuses."""
@@ -70,7 +74,7 @@ class GraphQLEndpoint:
         match scope["method"]:
             case "POST":
                 self._cross_site.require_allowed(headers)
-                request = await self._posted(headers, receive)
+                request = await self._posted(scope, headers, receive)
                 await self._answer(request, scope, headers, receive, send)
             case "GET" if "text/html" in (headers.joined(b"accept") or ""):
                 await self._send_graphiql(send)
@@ -86,13 +90,13 @@ class GraphQLEndpoint:
             case _:
                 raise RequestRefused(405, "Operations are sent by POST.", allow="GET, POST")
 
-    async def _posted(self, headers: RequestHeaders, receive: Receive) -> GraphQLRequest:
+    async def _posted(self, scope: Scope, headers: RequestHeaders, receive: Receive) -> GraphQLRequest:
         if media_type_of(headers) != JSON:
             # A form or plain text would let any page of the web post here with our cookies and no preflight.
             raise RequestRefused(415, "The body is sent as application/json, in UTF-8.", accept_post=JSON)
-        return _with_document(
-            read_graphql_request(read_json(await read_body(receive, headers, seconds=self._body_seconds)))
-        )
+        body = await read_body(receive, headers, seconds=self._body_seconds)
+        members = await read_in_turn(body, self._turns, network_of(address_of(scope)) or "")
+        return _with_document(read_graphql_request(members))
 
     async def _answer(
         self,
@@ -116,14 +120,16 @@ class GraphQLEndpoint:
         if takes_stream:
             answer = await self._schema.follow(request, context)
         else:
-            answer = await self._schema.answer(request, context, queries_only=queries_only)
+            try:
+                answer = await self._schema.answer(request, context, queries_only=queries_only)
+            except NotAQuery as refused:
+                raise RequestRefused(405, "Only queries are taken by GET.", allow="POST") from refused
         if isinstance(answer, Answer) and answer.code is not None:
-            if queries_only and answer.errors[0]["message"] == MUTATION_BY_GET:
-                raise RequestRefused(405, MUTATION_BY_GET, allow="POST")
             note_refusal(scope, answer.code)
         more = [_NO_STORE, *self._cross_site.headers_for(headers), *cookies.headers, *rate_headers(context)]
         if accepted.single is None or not isinstance(answer, Answer):
-            await send_event_stream(answer, receive, send, more, ending=runtime.ending)
+            note = partial(note_refusal, scope)
+            await send_event_stream(answer, receive, send, more, ending=runtime.ending, note=note)
             return
         await _send_answer(answer, accepted.single, more, send)
 

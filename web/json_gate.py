@@ -12,7 +12,10 @@ from typing import Any
 
 import orjson
 
+from auth.refusals import RateLimited
+from schema.errors import Code
 from schema.requests import GraphQLRequest
+from schema.turns import Turns
 from web.refused import RequestRefused
 
 DEEPEST = 64
@@ -25,6 +28,12 @@ _BRACKETS = re.compile(rb"[\[\]{}]")
 
 # Where there are no more brackets than this, nothing is nested deeper than it: most bodies are not measured at all.
 _FEW_BRACKETS = DEEPEST
+
+# What is longer is read in turn with others of its size.
+LARGE = 4_096
+
+# Each costs the reader what a hundred letters do.
+MOST_VALUES = 10_000
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -60,13 +69,25 @@ def read_json(text: bytes | str) -> Any:
     """Decode JSON in UTF-8. Raises `RequestRefused`."""
     raw = text.encode() if isinstance(text, str) else text
     try:
-        if raw.count(b"[") + raw.count(b"{") > _FEW_BRACKETS:
-            _require_shallow(raw)
+        brackets = raw.count(b"[") + raw.count(b"{")
+        if brackets > _FEW_BRACKETS or len(raw) > MOST_VALUES:
+            _require_modest(raw, brackets)
         if b"\\u" in raw:
             orjson.loads(raw)  # it alone refuses half of a surrogate pair, which no answer could repeat
         return _decoder.decode(raw.decode())
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise RequestRefused(400, "The body is not JSON in UTF-8.") from error
+
+
+async def read_in_turn(raw: bytes, turns: Turns, whose: str) -> Any:
+    """Decode JSON, large texts one at a time. Raises `RequestRefused`, also when too many wait already."""
+    if len(raw) <= LARGE:
+        return read_json(raw)
+    try:
+        async with turns.turn(whose):
+            return read_json(raw)
+    except RateLimited as refused:
+        raise RequestRefused(429, str(refused), Code.RATE_LIMITED, retry_after=str(refused.seconds)) from refused
 
 
 def read_graphql_request(members: Any) -> GraphQLRequest:
@@ -89,9 +110,15 @@ def _member(members: Mapping[str, Any], name: str, kind: type, words: str) -> An
     return value
 
 
-def _require_shallow(raw: bytes) -> None:
+def _require_modest(raw: bytes, brackets: int) -> None:
+    """Require of a large text, before it is decoded, that it is nested no deeper and has no more values than may be."""
+    if raw.count(b",") + brackets <= MOST_VALUES and brackets <= DEEPEST:
+        return
+    bare = _STRINGS.sub(b"", raw)  # the commas and brackets within strings are text
+    if bare.count(b",") + bare.count(b"[") + bare.count(b"{") > MOST_VALUES:
+        raise RequestRefused(400, f"The body has at most {MOST_VALUES} values.")
     depth = 0
-    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", raw)):
+    for bracket in _BRACKETS.findall(bare):
         depth += 1 if bracket in b"[{" else -1
         if depth > DEEPEST:
             raise RequestRefused(400, f"The body is nested at most {DEEPEST} deep.")

@@ -54,7 +54,10 @@ class SecurityHeaders:
 
 
 def _is_data(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    return any(name == b"content-type" and value.startswith(_DATA) for name, value in headers)
+    for name, value in headers:
+        if name == b"content-type":
+            return value.startswith(_DATA)
+    return False
 
 
 def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:

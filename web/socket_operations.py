@@ -26,12 +26,13 @@ _TO_FINISH = 2.0
 class _Operation:
     """One that runs. What `only_shows` may be broken off anywhere; what may change something may not."""
 
-    __slots__ = ("context", "id", "only_shows")
+    __slots__ = ("code", "context", "id", "only_shows")
 
     def __init__(self, name: str, context: Context) -> None:
         self.id = name
         self.context = context
         self.only_shows = False
+        self.code: str | None = None  # of what was refused
 
 
 class SocketOperations:
@@ -111,6 +112,7 @@ class SocketOperations:
                 request_id=operation.context.request_id,
                 socket=self._socket_id,
                 milliseconds=round((time.perf_counter() - begun) * 1000, 2),
+                **({"code": operation.code} if operation.code else {}),
             )
 
     async def _answer(self, operation: _Operation, request: GraphQLRequest) -> None:
@@ -128,13 +130,17 @@ class SocketOperations:
         except (Unauthenticated, ClientGone):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is presented like any other error
-            await self._finish(operation, _error(operation.id, error, operation.context))
+            refused = refused_answer(error, operation.context)
+            operation.code = refused.code
+            await self._finish(operation, written("error", operation.id, refused.errors))
 
     async def _pass_on(self, operation: _Operation, answer: Answer | None, *, is_last: bool = False) -> None:
         """Send an answer, or that there are no more.
 
         Raises `Unauthenticated` where a refusal is not this operation's alone, and `ClientGone`.
         """
+        if answer is not None and answer.code is not None:
+            operation.code = answer.code
         if answer is not None and not answer.is_executed:
             if answer.code == Code.UNAUTHENTICATED.name:
                 await operation.context.reaffirm()

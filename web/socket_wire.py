@@ -4,6 +4,8 @@ import asyncio
 
 from starlette.types import Receive, Send
 
+from schema.turns import Turns
+from web.json_gate import LARGE
 from web.socket_messages import ClientMessage, SocketClosed, read_message
 
 # What a client does not take within this time it will not take any more.
@@ -17,23 +19,29 @@ class ClientGone(Exception):
 class SocketWire:
     """A socket that was opened."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, turns: Turns) -> None:
         self._receive = receive
         self._send = send
+        self._turns = turns
 
     async def hear(self) -> ClientMessage:
         """Wait for the next message. Raises `SocketClosed` for what is none, and `ClientGone`."""
         event = await self._receive()
         if event["type"] == "websocket.disconnect":
             raise ClientGone
-        return read_message(event)
+        if len(event.get("text") or "") <= LARGE:
+            return read_message(event)
+        async with self._turns.turn("sockets", is_patient=True):  # the next message is not taken meanwhile
+            return read_message(event)
 
     async def tell(self, text: str) -> None:
         """Send a message. Raises `ClientGone`."""
         try:
             async with asyncio.timeout(_SEND_SECONDS):
                 await self._send({"type": "websocket.send", "text": text})
-        except OSError as error:  # a TimeoutError is one, and so is what servers raise for a connection that is closed
+        # A TimeoutError is an OSError, and so is what servers raise for a connection that is closed; for one that the
+        # server closed itself, over a message that it would not take, uvicorn raises a RuntimeError.
+        except (OSError, RuntimeError) as error:
             raise ClientGone from error
 
     async def close(self, closed: SocketClosed) -> None:
@@ -41,5 +49,5 @@ class SocketWire:
         try:
             async with asyncio.timeout(_SEND_SECONDS):
                 await self._send({"type": "websocket.close", "code": closed.close.code, "reason": closed.reason})
-        except OSError:
+        except (OSError, RuntimeError):
             return

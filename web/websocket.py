@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from auth.gate import Credential
 from schema.context import Context
 from schema.execution import Schema
+from schema.turns import Turns
 from web.accept import JSON
 from web.context_getter import ContextGetter
 from web.cookies import NoCookies
@@ -32,6 +33,7 @@ class GraphQLSocket:
         self._schema = schema
         self._getter = getter
         self._cross_site = cross_site
+        self._turns = Turns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Open a socket and hold it, or refuse the request for it as an HTTP request is refused."""
@@ -48,7 +50,7 @@ class GraphQLSocket:
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         handshake = read_credential(headers, self._getter.cookies)
         context_of = partial(self._context, scope, headers)
-        conversation = SocketConversation(self._schema, context_of, handshake, SocketWire(receive, send))
+        conversation = SocketConversation(self._schema, context_of, handshake, SocketWire(receive, send, self._turns))
         try:
             await conversation.hold()
         finally:

@@ -1,0 +1,47 @@
+"""Turns at what takes long: one at a time, with a turn for everybody else between two of them.
+
+A document that was never seen can take a tenth of a second to validate, and a large body a hundredth to read. One is
+nothing; of a hundred that come at once, each of a stranger's connections having its own, the last would be done after
+ten seconds, and every request that came meanwhile with it.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from auth.refusals import RateLimited
+
+# Sixteen of the slowest documents take about a second; whoever waits longer is better told to come back.
+MOST_WAITING = 16
+MOST_OF_ONE = 4
+
+_RETRY_AFTER = timedelta(seconds=1)
+
+
+class Turns:
+    """A line in which everybody has a few places."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._waiting: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def turn(self, whose: str, *, is_patient: bool = False) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it for as long as the block runs, which does not wait.
+
+        Raises `RateLimited` at once when too many wait, or too many of the same network; unless the caller is patient,
+        because it lets nothing more come meanwhile.
+        """
+        if not is_patient and (self._waiting.total() >= MOST_WAITING or self._waiting[whose] >= MOST_OF_ONE):
+            raise RateLimited(_RETRY_AFTER)
+        self._waiting[whose] += 1
+        try:
+            async with self._lock:
+                await asyncio.sleep(0)  # the turn of all that is short
+                yield
+        finally:
+            self._waiting[whose] -= 1
+            if not self._waiting[whose]:
+                del self._waiting[whose]
