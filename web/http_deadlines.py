@@ -11,6 +11,7 @@ from uvicorn.server import ServerState
 from web.connection_refusals import Refusal
 from web.connections import GuardedConfig
 from web.one_write import OneWrite
+from web.response_head import quick_send
 
 
 class _Stage(Enum):
@@ -66,8 +67,10 @@ class TimedConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Begin with the next request; when there is none, the sweep does what uvicorn has a timer for."""
         self.server_state.total_requests += 1
-        if self._writes is not None:
+        if self._writes is not None and self._answering is not None:
             self._writes.flush()
+            # It holds the cycle that holds it: left so, each request would be the garbage collector's to find.
+            vars(self._answering).pop("send", None)
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -147,6 +150,7 @@ class TimedConnection(HttpToolsProtocol):
         self._writes = OneWrite(self.transport)
         # It is all that a cycle uses of a transport.
         cycle.transport = self._writes  # type: ignore[assignment]
+        cycle.send = quick_send(cycle)  # type: ignore[method-assign, assignment]
         super()._start_asgi_task(cycle, app)
 
     def _disconnect(self) -> None:

@@ -11,7 +11,12 @@ LARGEST_BODY = 128 * 1024
 
 def media_type_of(headers: RequestHeaders) -> str:
     """Return the media type of a body in UTF-8, or what is none: for two headers, or another character set."""
-    media_type, *parameters = (headers.only(b"content-type") or "").lower().split(";")
+    header = headers.only(b"content-type") or ""
+    return "application/json" if header == "application/json" else _media_type_in(header)
+
+
+def _media_type_in(header: str) -> str:
+    media_type, *parameters = header.lower().split(";")
     charsets = [value for name, _, value in (part.strip().partition("=") for part in parameters) if name == "charset"]
     return media_type.strip() if all(charset.strip('"') == "utf-8" for charset in charsets) else "another charset"
 
