@@ -203,6 +203,9 @@ async def test_beyond_the_budget_an_operation_is_refused_before_it_runs_and_the_
     assert "data" not in answer.body
     assert answer.response.status_code == 429
     assert answer.response.headers["retry-after"] == str(answer.refusal["retryAfter"]) == "1"
+    assert answer.body["errors"][0]["message"].startswith("More was asked for than this minute's budget has left")
+    assert answer.response.headers["ratelimit-policy"] == '"default";q=500;w=60'
+    assert answer.response.headers["ratelimit"] == '"default";r=0;t=60'
     assert (await ada.ask(RATE_LIMIT)).response.status_code == 200  # a person has a budget of their own
     house.clock.move(timedelta(seconds=answer.refusal["retryAfter"]))
     assert (await nobody.ask(RATE_LIMIT)).response.status_code == 200

@@ -107,6 +107,7 @@ class AccessLog:
                 operations=operations_of(scope),
                 milliseconds=round((time.perf_counter() - begun) * 1000, 2),
                 address=address,
+                **refusal_of(scope),
             )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 from starlette.responses import Response
-from starlette.types import Scope, Send
+from starlette.types import Message, Scope, Send
 
 from schema.errors import Code
 from web.refused import RequestRefused
@@ -29,6 +29,19 @@ def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | 
         media_type="application/json",
         headers={"cache-control": "no-store", **(headers or {})},
     )
+
+
+async def refuse_socket(send: Send, scope: Scope, refused: RequestRefused) -> None:
+    """Answer the request for a socket as an HTTP request is answered; a server that cannot closes it, with 403."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        note_refusal(scope, refused.code.name, str(refused))
+        await send({"type": "websocket.close"})
+        return
+
+    async def send_instead(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    await send_refusal(send_instead, scope, refused, "application/json")
 
 
 def refusal_response(

@@ -101,7 +101,11 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
     async def send(self, message: ASGISendEvent) -> None:
         """Send what the application says; once it has accepted, the client may speak."""
         await super().send(message)
-        self._resume_reading()
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            # Refused is answered too: uvicorn would log that the application had given no answer.
+            self.handshake_complete = True
+        else:
+            self._resume_reading()
 
     def review(self, now: float) -> None:
         """End the connection if its client does not read, or has not since it was closed."""
