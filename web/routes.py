@@ -20,7 +20,7 @@ from schema.errors import Code
 from schema.execution import Schema
 from web import oauth
 from web.access_log import AccessLog
-from web.client_address import ClientAddress, Network
+from web.client_address import ClientAddress
 from web.context_getter import ContextGetter
 from web.cookies import CookieNames
 from web.cross_site import CrossSite
@@ -29,6 +29,7 @@ from web.health import healthz, readyz
 from web.refused import RequestRefused
 from web.responses import refusal_response, refuse_socket
 from web.security_headers import SecurityHeaders
+from web.trusted_proxies import Network
 from web.websocket import GraphQLSocket
 from web.well_known import INTROSPECTION_PATH, JWKS_PATH, METADATA_PATH, REVOCATION_PATH, jwks, metadata
 

@@ -3,7 +3,6 @@
 What is subscribed to, and by whom, is the application's; here frames are counted.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
@@ -11,7 +10,6 @@ from typing import Any
 
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from uvicorn.server import ServerState
 from websockets.datastructures import Headers
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Response
@@ -33,14 +31,8 @@ _logger.setLevel(logging.WARNING)
 class WebSocketConnection(WebSocketsSansIOProtocol):
     """One connection of a client, from the request that opened the WebSocket on."""
 
-    def __init__(
-        self,
-        config: GuardedConfig,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+    def __init__(self, config: GuardedConfig, **given: Any) -> None:
+        super().__init__(config, **given)
         self._guard = config.connections
         self._not_read_since: float | None = None
         self._closing_since: float | None = None
