@@ -464,7 +464,8 @@ async def test_no_refusal_and_no_line_of_the_log_repeats_what_was_sent(nobody: C
                 answer = await nobody.post(f"/graphql?{secret}", content=body, headers=sent)
                 assert answer.status_code >= 400
                 assert secret not in answer.text + str(answer.headers)
-    assert secret not in str(logged)
+    # But for the origin of a page: its operator has to see which one to allow.
+    assert secret not in str([{name: line[name] for name in line if name != "origin"} for line in logged])
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64, 10**39])

@@ -1,6 +1,6 @@
 """A line of log for every request, under an id that the answer carries too, with the code of what was refused.
 
-No query string, no body, no header. A socket has its line at its end.
+No query string, no body, and no header but the Origin of a page that was refused. A socket has its line at its end.
 """
 
 import time
