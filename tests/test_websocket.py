@@ -121,6 +121,15 @@ async def test_a_server_that_can_only_close_closes(house: House) -> None:
             await socket.accepted()
 
 
+async def test_where_there_is_no_socket_a_server_that_can_only_close_does_and_the_log_says_why(house: House) -> None:
+    with capture_logs() as logs:
+        async with connecting(house, path="/nothing", can_refuse=False) as socket:
+            with pytest.raises(Refused):
+                await socket.accepted()
+    (line,) = [line for line in logs if line["event"] == "socket"]
+    assert (line["status"], line["code"]) == (403, "NOT_FOUND")
+
+
 @pytest.mark.parametrize("path", ["/", "/graphql/", "/healthz", "/oauth/token", "/nothing"])
 async def test_there_is_no_socket_at_any_other_path(house: House, path: str) -> None:
     with capture_logs() as logs:
