@@ -51,6 +51,7 @@ def examine(installation: Installation) -> list[Finding]:
     """Look at everything, changing nothing. Raises `StoreUnavailable`."""
     return [
         Finding("settings", f"read; people reach it at {installation.settings.public_url}"),
+        *_proxies(installation),
         *_modes(installation),
         *_database(installation),
         *_front_end(),
@@ -67,6 +68,16 @@ def module_owners(distributions: Mapping[str, list[str]]) -> Iterator[Finding]:
             yield Finding(f"module {module}", f"{', '.join(others)} owns this name too", remedy)
     if not any(shared.values()):
         yield Finding("modules", "each name has one owner")
+
+
+def _proxies(installation: Installation) -> Iterator[Finding]:
+    trusted = installation.settings.trusted_proxies
+    if trusted:
+        yield Finding("trusted proxies", ", ".join(map(str, trusted)))
+    elif installation.settings.is_behind_a_proxy:
+        state = "none, so all who come by the proxy count as one address"
+        remedy = "set WATCHWORD_TRUSTED_PROXIES to the proxy's address: 127.0.0.1, if it is on this machine"
+        yield Finding("trusted proxies", state, remedy)
 
 
 def _modes(installation: Installation) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from auth.secret import Secret
 from installation import Installation, assemble
 from schema import Domain
 from settings import Settings, WrongSettings
-from web.connections import Limits
+from web.connections import ConnectionLimits
 from web.listening import listening
 from web.logs import configure_logs
 from web.routes import Edge, build_app
@@ -59,7 +59,7 @@ def serve(installation: Installation) -> None:
     installation.prepare_database()
     config = listening(
         _application(installation),
-        Limits(
+        ConnectionLimits(
             settings.request_timeout,
             settings.connections,
             settings.connections_per_address,

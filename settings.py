@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -61,6 +61,18 @@ def _listed(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
+def _networks(value: object) -> object:
+    value = _listed(value)
+    for item in value if isinstance(value, list) else []:
+        try:
+            ip_network(item)
+        except ValueError as error:
+            raise ValueError(
+                f"must be a list of addresses and networks like 127.0.0.1,10.0.0.0/24; {item!r} is not one"
+            ) from error
+    return value
+
+
 def _none_if_empty(value: object) -> object:
     return value or None
 
@@ -81,7 +93,7 @@ class Settings(BaseSettings):
     allow_insecure_http: bool = False
     public_url: str = ""
     allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(_listed)] = []
-    trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(_listed)] = []
+    trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(_networks)] = []
     get_queries: bool = False
     data_dir: Path = Path("var")
     database_url: str = ""
@@ -136,6 +148,11 @@ class Settings(BaseSettings):
         return self.public_url.startswith("https:")
 
     @property
+    def is_behind_a_proxy(self) -> bool:
+        """Whether people reach it over https, which it does not speak, and it listens to this machine alone."""
+        return self.is_production and _is_loopback(self.host)
+
+    @property
     def database_file(self) -> Path:
         """The SQLite file that `database_url` names."""
         return Path(self.database_url.removeprefix("sqlite:///"))
@@ -168,8 +185,8 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _some_and_not_all(cls, value: list[IPvAnyNetwork]) -> list[IPvAnyNetwork]:
-        if any(network.prefixlen == 0 for network in value):
-            raise ValueError("must name the proxies: with every address in it, anybody could say where they come from")
+        if everybody := [network for network in value if network.prefixlen == 0]:
+            raise ValueError(f"must name the proxies: with {everybody[0]}, anybody could say where they come from")
         return value
 
     @field_validator("database_url")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from auth.clock import Clock
 from auth.identity import Identity
 from auth.policy import Policy
-from auth.refusals import RateLimited
+from auth.refusals import BudgetUsedUp
 from store.networks import network_of
 
 # An entry takes some 200 bytes. Whoever has not called for longest is forgotten first, and begins anew.
@@ -43,7 +43,7 @@ class Budgets:
         """Take the cost of an operation, and return what is left; None where there is no limit.
 
         A person and their API tokens have one budget, each service account has its own, and all strangers of one
-        network share one. What costs more than a whole budget needs a full one. Raises `RateLimited`, having taken
+        network share one. What costs more than a whole budget needs a full one. Raises `BudgetUsedUp`, having taken
         nothing.
         """
         now = self._now().timestamp()
@@ -71,7 +71,7 @@ class _Ledger:
             lacking = 0.0
         lacking += cost * per_point if cost < limit else _MINUTE
         if lacking > _MINUTE + _ROUNDING:
-            raise RateLimited(timedelta(seconds=lacking - _MINUTE))
+            raise BudgetUsedUp(timedelta(seconds=lacking - _MINUTE))
         remembered[key] = full_at = now + lacking
         remembered.move_to_end(key)
         if len(remembered) > MOST_REMEMBERED:

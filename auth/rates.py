@@ -19,10 +19,6 @@ class Rate(NamedTuple):
     burst: int
     interval: int
 
-    def most_within(self, span: int) -> int:
-        """Return the most that is let through within any span, its first and its last instant included."""
-        return self.burst + span // self.interval
-
 
 def at_most_each_minute(most: int) -> Rate:
     """Return the rate that lets `most`, one or more, through within any minute, half of them at once."""

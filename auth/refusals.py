@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from datetime import timedelta
 from enum import Enum
+from typing import ClassVar
 
 
 class Reason(Enum):
@@ -97,11 +98,19 @@ class Overloaded(Exception):
 class RateLimited(Exception):
     """It was tried too often in too short a time; nothing was looked at, and nothing was done."""
 
+    sentence: ClassVar = "There were too many attempts; try again later."
+
     def __init__(self, retry_after: timedelta) -> None:
-        super().__init__("There were too many attempts; try again later.")
+        super().__init__(self.sentence)
         self.retry_after = retry_after
 
     @property
     def seconds(self) -> int:
         """After how many whole seconds to try again: one at least."""
         return max(1, math.ceil(self.retry_after.total_seconds()))
+
+
+class BudgetUsedUp(RateLimited):
+    """More was asked for than there is left to spend; nothing was taken, and nothing was done."""
+
+    sentence = "More was asked for than this minute's budget has left; try again after `retryAfter` seconds."

@@ -14,7 +14,10 @@ class RateLimit:
     """A budget, as `auth.budgets` has it."""
 
     limit: int = strawberry.field(description="How many points a full budget has.")
-    cost: int = strawberry.field(description="How many this operation cost.")
+    cost: int = strawberry.field(
+        description="How many this operation cost: a point for each field, and for a document that the server did not "
+        "remember 100 more, and one for each 10 characters. Send values as variables, so that it does."
+    )
     remaining: int = strawberry.field(description="How many are left.")
     reset_at: datetime = strawberry.field(description="When all of them are back, if nothing more is asked for.")
 

@@ -14,6 +14,7 @@ from schema.prepared import Prepared, Preparing
 
 _APOLLO = "apollo-persisted-query-manifest"
 _PREFIX = "sha256:"
+_LONGEST_FORMAT = 100
 
 
 class TrustedDocumentsRefused(Exception):
@@ -84,9 +85,17 @@ def read_trusted_documents(path: Path) -> tuple[TrustedDocument, ...]:
         raise TrustedDocumentsRefused([f"{path}: is neither a manifest of operations nor an object of texts by ids"])
     if content.get("format") == _APOLLO:
         return _manifest(path, content)
+    if "format" in content and not _is_text(content["format"]):
+        named = repr(content["format"])[:_LONGEST_FORMAT]
+        raise TrustedDocumentsRefused([f"{path}: the `format` {named} is not known; {_APOLLO!r} is"])
     if wrong := [name for name, text in content.items() if not isinstance(text, str) or not name]:
         raise TrustedDocumentsRefused([f"{path}: {name!r} is not the id of a text" for name in wrong])
     return tuple(TrustedDocument(name, text) for name, text in content.items())
+
+
+def _is_text(value: object) -> bool:
+    """Whether this is a document, and so `format` an id like others: each has a brace."""
+    return isinstance(value, str) and "{" in value
 
 
 def _manifest(path: Path, content: Mapping[str, Any]) -> tuple[TrustedDocument, ...]:

@@ -172,12 +172,14 @@ async def test_the_field_and_the_headers_say_what_the_operation_cost_and_what_is
     house = await open_house(anonymous_budget=1_000)
     house.clock.stop()
     nobody = house.client()
-    assert await asked(nobody) == {
+    first = await nobody.ask(RATE_LIMIT)
+    assert first.data["rateLimit"] == {
         "limit": 1_000,
         "cost": NEW_DOCUMENT + len(RATE_LIMIT) // CHARACTERS_A_POINT + 5,  # the text was not seen before
         "remaining": 891,
         "resetAt": ANY,
     }
+    assert first.response.headers["ratelimit"] == '"default";r=895;t=7'  # after 6.3 seconds: not before
     answer = await nobody.ask(RATE_LIMIT)
     assert (answer.data["rateLimit"]["cost"], answer.data["rateLimit"]["remaining"]) == (5, 886)
     assert answer.response.headers["ratelimit-policy"] == '"default";q=1000;w=60'
@@ -203,6 +205,9 @@ async def test_beyond_the_budget_an_operation_is_refused_before_it_runs_and_the_
     assert "data" not in answer.body
     assert answer.response.status_code == 429
     assert answer.response.headers["retry-after"] == str(answer.refusal["retryAfter"]) == "1"
+    assert answer.body["errors"][0]["message"].startswith("More was asked for than this minute's budget has left")
+    assert answer.response.headers["ratelimit-policy"] == '"default";q=500;w=60'
+    assert answer.response.headers["ratelimit"] == '"default";r=0;t=60'
     assert (await ada.ask(RATE_LIMIT)).response.status_code == 200  # a person has a budget of their own
     house.clock.move(timedelta(seconds=answer.refusal["retryAfter"]))
     assert (await nobody.ask(RATE_LIMIT)).response.status_code == 200

@@ -1,5 +1,7 @@
 """Where a request comes from: whom a proxy of ours saw, and never what a stranger wrote."""
 
+import re
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -150,11 +152,12 @@ async def test_the_address_shows_in_the_session_and_in_the_record(behind: House)
 
 @pytest.mark.parametrize("proxies", ["0.0.0.0/0", "::/0", "10.0.0.1,::/0"])
 def test_a_list_of_proxies_with_everybody_on_it_is_a_fault_at_the_start(proxies: str) -> None:
-    with pytest.raises(WrongSettings, match="WATCHWORD_TRUSTED_PROXIES: must name the proxies"):
+    with pytest.raises(WrongSettings, match=r"WATCHWORD_TRUSTED_PROXIES: must name the proxies: with \S+/0, anybody"):
         load_settings(trusted_proxies=proxies)
 
 
 @pytest.mark.parametrize("proxies", ["localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0", "*"])
 def test_a_proxy_that_is_no_address_and_no_network_is_a_fault_at_the_start(proxies: str) -> None:
-    with pytest.raises(WrongSettings, match="WATCHWORD_TRUSTED_PROXIES: value is not a valid"):
-        load_settings(trusted_proxies=proxies)
+    told = f"must be a list of addresses and networks like 127.0.0.1,10.0.0.0/24; {proxies!r} is not one"
+    with pytest.raises(WrongSettings, match=re.escape(f"WATCHWORD_TRUSTED_PROXIES: {told}")):
+        load_settings(trusted_proxies=f"192.0.2.1,{proxies}")

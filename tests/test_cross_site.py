@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from settings import WrongSettings, load_settings
 from tests.house import LOG_IN, ORIGIN, PASSWORD, PRODUCTION_HASHING, Answer, Client, House, OpenHouse, Person
@@ -55,6 +56,16 @@ async def test_login_csrf_nobody_is_logged_in_by_a_foreign_page_with_cookies_or_
     for client in (house.client(), ada.client):
         require_refused(Answer(await client.post("/graphql", json=body, headers=named)))
     assert len((await ada.ask("{ viewer { sessions { nodes { id } } } }")).data["viewer"]["sessions"]["nodes"]) == 1
+
+
+async def test_a_refused_origin_is_in_the_log_and_the_answer_says_which_setting_would_allow_it(house: House) -> None:
+    for sent, logged in ((APP, APP), ("https://\x1b[2J" + "x" * 1_000, "https://\\x1b[2J" + "x" * 188)):
+        with capture_logs() as logs:
+            answer = await call(house, b"{}", headers=[(b"origin", sent.encode())])
+        assert answer.code == "CSRF_REFUSED"
+        assert b"WATCHWORD_ALLOWED_ORIGINS" in answer.content
+        (line,) = [line for line in logs if line["event"] == "request"]
+        assert (line["code"], line["origin"]) == ("CSRF_REFUSED", logged)
 
 
 async def test_a_foreign_page_can_neither_read_with_somebodys_cookies_nor_log_them_out(ada: Person) -> None:

@@ -24,6 +24,7 @@ from installation import Installation, assemble
 from settings import load_settings
 from store.signing_keys import SigningKeyRow
 from store.sqlite import SQLiteDatabase
+from tests.house import PRODUCTION_HASHING
 
 SECRET, ANOTHER = "one " * 10, "two " * 10
 
@@ -206,3 +207,13 @@ def test_no_finding_shows_a_secret(install: Install, data: Path) -> None:
     assert secret not in told
     assert private not in told
     assert replace(found(install(), "signing keys"), remedy="x").remedy == "x"
+
+
+def test_in_production_a_proxy_that_is_not_trusted_is_found_with_what_to_set(install: Install) -> None:
+    production: dict[str, Any] = {"public_url": "https://id.example.org", "secret_key": SECRET, **PRODUCTION_HASHING}
+    finding = found(install(**production), "trusted proxies")
+    assert "WATCHWORD_TRUSTED_PROXIES" in (finding.remedy or "")
+    assert found(install(**production, trusted_proxies="127.0.0.1"), "trusted proxies").is_good
+    # What listens beyond this machine may have callers that come by themselves.
+    assert "trusted proxies" not in wrong(install(**production, host="192.0.2.1"))
+    assert "trusted proxies" not in wrong(install())

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.typing import Subprotocol
+from websockets.typing import Origin, Subprotocol
 
 from tests.house import LOG_IN, LOG_OUT, PASSWORD, SIGN_UP, Client
 from tests.running import Server, serving
@@ -125,6 +125,30 @@ async def test_a_socket_that_is_not_opened_is_refused_in_the_shape_of_every_refu
     assert (
         orjson.loads(response.body or b"")["errors"][0]["extensions"]["requestId"] == response.headers["x-request-id"]
     )
+    lines = await logged(server, response.headers["x-request-id"])
+    assert [(line["event"], line["status"]) for line in lines] == [("socket", status)]
+
+
+async def test_a_socket_that_is_refused_or_at_no_path_is_no_error_in_the_log(server: Server) -> None:
+    refused = []
+    for path, origin in (("/graphql", "https://evil.example"), ("/nothing", server.url)):
+        address = f"{server.url.replace('http', 'ws')}{path}"
+        with pytest.raises(InvalidStatus) as caught:
+            await connect(address, subprotocols=[PROTOCOL], origin=Origin(origin), proxy=None)
+        refused.append(caught.value.response)
+    assert [response.status_code for response in refused] == [403, 404]
+    await logged(server, refused[-1].headers["x-request-id"])
+    assert "without completing" not in server.logged()
+    assert "error" not in {line["level"] for line in server.log_lines()}
+
+
+async def logged(server: Server, request_id: str) -> list[dict[str, Any]]:
+    """Return what the log has of a request, as soon as it has something."""
+    async with asyncio.timeout(PATIENCE):
+        while not (lines := [line for line in server.log_lines() if line.get("request_id") == request_id]):
+            async with server.client() as client:
+                await client.get("/healthz")
+    return lines
 
 
 async def test_a_message_that_is_too_large_ends_the_socket_and_nobody_else_notices(server: Server, ada: Client) -> None:

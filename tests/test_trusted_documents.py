@@ -104,7 +104,7 @@ async def test_a_trusted_document_gives_nobody_rights(trusting: House) -> None:
 
 async def test_a_plain_object_of_texts_by_ids_is_a_list_too(open_house: OpenHouse, tmp_path: Path) -> None:
     file = tmp_path / "persisted-documents.json"
-    file.write_text(json.dumps({"f1d4": NAME, f"sha256:{hash_of(ME)}": ME}))
+    file.write_text(json.dumps({"f1d4": NAME, f"sha256:{hash_of(ME)}": ME, "format": "{ viewer { id } }"}))
     house = await open_house(trusted_documents=file)
     for members in ({"documentId": "f1d4"}, {"query": NAME}, {"extensions": apq("f1d4")}):
         assert (await post(house.client(), **members)).data == {"__typename": "Query"}
@@ -142,6 +142,8 @@ def faults(content: object, tmp_path: Path, **settings: Any) -> list[str]:
         ("null", "neither"),
         ({"a": 1}, "'a' is not the id of a text"),
         ({"": NAME}, "'' is not the id of a text"),
+        ({"format": "relay", "operations": []}, "the `format` 'relay' is not known; 'apollo-persisted-query-manifest'"),
+        ({"format": 2, "a": NAME}, "the `format` 2 is not known"),
         ({"format": "apollo-persisted-query-manifest", "version": 2, "operations": []}, "version"),
         ({"format": "apollo-persisted-query-manifest", "version": 1}, "operations"),
         (manifest({"id": "a", "name": "A", "type": "query"}), "operation 1"),

@@ -121,12 +121,25 @@ async def test_a_server_that_can_only_close_closes(house: House) -> None:
             await socket.accepted()
 
 
+async def test_where_there_is_no_socket_a_server_that_can_only_close_does_and_the_log_says_why(house: House) -> None:
+    with capture_logs() as logs:
+        async with connecting(house, path="/nothing", can_refuse=False) as socket:
+            with pytest.raises(Refused):
+                await socket.accepted()
+    (line,) = [line for line in logs if line["event"] == "socket"]
+    assert (line["status"], line["code"]) == (403, "NOT_FOUND")
+
+
 @pytest.mark.parametrize("path", ["/", "/graphql/", "/healthz", "/oauth/token", "/nothing"])
 async def test_there_is_no_socket_at_any_other_path(house: House, path: str) -> None:
-    async with connecting(house, path=path) as socket:
-        with pytest.raises(Refused) as refused:
-            await socket.accepted()
-    assert refused.value.status == 403
+    with capture_logs() as logs:
+        async with connecting(house, path=path) as socket:
+            with pytest.raises(Refused) as refused:
+                await socket.accepted()
+    assert (refused.value.status, refused.value.extensions["code"]) == (404, "NOT_FOUND")
+    (line,) = [line for line in logs if line["event"] == "socket"]
+    assert (line["status"], line["code"]) == (404, "NOT_FOUND")
+    assert line["request_id"] == refused.value.extensions["requestId"]
 
 
 # Who calls
@@ -820,6 +833,8 @@ async def test_the_log_has_how_the_server_closed_a_socket_or_did_not_open_it(hou
     closed, not_opened = [line for line in logs if line["event"] == "socket"]
     assert (closed["status"], closed["close_code"]) == (101, 4400)
     assert (not_opened["status"], not_opened["close_code"]) == (403, None)
+    assert not_opened["code"] == "CSRF_REFUSED"
+    assert "code" not in closed
     assert refused.value.extensions["requestId"] == not_opened["request_id"]
 
 

@@ -7,16 +7,18 @@ from typing import NamedTuple
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
+_PAGE = "text/html"
 
 
 class Accepted(NamedTuple):
-    """The media type of a single answer, None if the client takes none of ours; and whether it takes a stream."""
+    """The media type of a single answer, None if the client takes none of ours; and whether it takes others by name."""
 
     single: str | None
     takes_stream: bool
+    takes_page: bool
 
 
-_ANYTHING = Accepted(JSON, takes_stream=False)
+_ANYTHING = Accepted(JSON, takes_stream=False, takes_page=False)
 
 _QUALITY = re.compile(r"[01](?:\.[0-9]{0,3})?", re.ASCII)
 
@@ -39,7 +41,11 @@ def _read(header: str) -> Accepted:
     # By a pattern alone the longer name is meant only where JSON is not wanted.
     best = GRAPHQL_RESPONSE if named >= json else JSON
     single = best if _quality(qualities, best) > 0 else None
-    return Accepted(single, takes_stream=qualities.get(EVENT_STREAM, 0.0) > 0)
+    return Accepted(
+        single,
+        takes_stream=qualities.get(EVENT_STREAM, 0.0) > 0,
+        takes_page=qualities.get(_PAGE, 0.0) > 0,
+    )
 
 
 def _quality(qualities: dict[str, float], media_type: str) -> float:

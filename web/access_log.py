@@ -1,6 +1,6 @@
 """A line of log for every request, under an id that the answer carries too, with the code of what was refused.
 
-No query string, no body, no header. A socket has its line at its end.
+No query string, no body, and no header but the Origin of a page that was refused. A socket has its line at its end.
 """
 
 import time
@@ -12,6 +12,7 @@ from auth.ids import new_id
 from schema.errors import Code
 from web.client_address import ClientAddress
 from web.responses import refusal_response
+from web.shown import shown
 from web.state import name_request, operations_of, refusal_of
 
 _log = structlog.get_logger("watchword.access")
@@ -64,7 +65,7 @@ class AccessLog:
                 "request",
                 request_id=request_id,
                 method=scope["method"],
-                path=_shown(scope["path"]),
+                path=shown(scope["path"], _LONGEST_PATH),
                 status=status,
                 milliseconds=round((time.perf_counter() - begun) * 1000, 2),
                 address=address,
@@ -101,17 +102,11 @@ class AccessLog:
             self._log.info(
                 "socket",
                 request_id=request_id,
-                path=_shown(scope["path"]),
+                path=shown(scope["path"], _LONGEST_PATH),
                 status=status,
                 close_code=close_code if status == 101 else None,  # noqa: PLR2004 - "switching protocols"
                 operations=operations_of(scope),
                 milliseconds=round((time.perf_counter() - begun) * 1000, 2),
                 address=address,
+                **refusal_of(scope),
             )
-
-
-def _shown(path: str) -> str:
-    """Return a path as a terminal may show it: a stranger wrote it, and terminals obey control characters."""
-    if path.isprintable() and len(path) <= _LONGEST_PATH:
-        return path
-    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in path[:_LONGEST_PATH])

@@ -5,13 +5,12 @@ ours: the first address that is none was seen by one that is (ASVS 4.1.3).
 """
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
 
 from starlette.types import Scope
 
 from web.request_headers import RequestHeaders
-
-Network = IPv4Network | IPv6Network
+from web.trusted_proxies import Network, TrustedProxies
 
 _MOST_HOPS = 20
 
@@ -23,7 +22,7 @@ class ClientAddress:
     """Says from which address a request comes."""
 
     def __init__(self, trusted_proxies: Iterable[Network] = ()) -> None:
-        self._trusted = tuple(trusted_proxies)
+        self._proxies = TrustedProxies(trusted_proxies)
 
     def of(self, scope: Scope) -> str | None:
         """Return the address, None if it is not known."""
@@ -31,7 +30,7 @@ class ClientAddress:
         peer: str | None = client[0] if client else None
         if peer is not None and peer.startswith(_MAPPED):
             peer = _address_in(peer)
-        if not self._trusted or peer is None or not self._is_proxy(peer):
+        if peer is None or peer not in self._proxies:
             return peer
         forwarded = RequestHeaders(scope["headers"]).joined(b"x-forwarded-for") or ""
         address = peer
@@ -40,16 +39,9 @@ class ClientAddress:
             if named is None:
                 return address
             address = named
-            if not self._is_proxy(named):
+            if named not in self._proxies:
                 break
         return address
-
-    def _is_proxy(self, address: str) -> bool:
-        try:
-            read = ip_address(address)
-        except ValueError:
-            return False
-        return any(read in network for network in self._trusted)
 
 
 def _address_in(text: str) -> str | None:

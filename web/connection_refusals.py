@@ -1,4 +1,8 @@
-"""What is answered on a connection that the server ends by itself, before any application saw a request."""
+"""What is answered on a connection that the server ends by itself, before any application saw a request.
+
+There is no request yet, and so no id of one: of a flood the log has one line a second, and an id that it does not have
+would send people looking for it.
+"""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -6,7 +10,6 @@ from http import HTTPStatus
 
 import orjson
 
-from auth.ids import new_id
 from schema.errors import Code
 from web.request_body import LARGEST_BODY
 
@@ -49,5 +52,5 @@ class Refusal(Enum):
 
 
 def refusal_body(code: Code, message: str) -> bytes:
-    """Return the JSON of a refusal, in the one shape that they all have."""
-    return orjson.dumps({"errors": [{"message": message, "extensions": {"code": code.name, "requestId": new_id()}}]})
+    """Return the JSON of a refusal, in the one shape that they all have but for the id."""
+    return orjson.dumps({"errors": [{"message": message, "extensions": {"code": code.name}}]})

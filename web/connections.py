@@ -6,28 +6,28 @@ and no timer for any, looks for those that take too long.
 
 import asyncio
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Protocol, cast
 
 import structlog
 import uvicorn
 
+from store.networks import network_of
 from web.connection_refusals import Refusal
+from web.trusted_proxies import Network, TrustedProxies
 
 _log = structlog.get_logger("watchword.connections")
 
 _SWEEP_SECONDS = 1.0
 _LOG_SECONDS = 1.0
 
-Network = IPv4Network | IPv6Network
 Client = tuple[str, int] | None  # none when the peer was gone before it could be asked for its address
 
 
 @dataclass(frozen=True)
-class Limits:
+class ConnectionLimits:
     """How long a client may take, and how many connections there may be: in all, and from one address.
 
     Trusted proxies speak for many, so that only the total counts for them.
@@ -52,10 +52,11 @@ class Connections:
     They are known by their transports: an upgrade to WebSocket exchanges the protocol, and the count stays.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
-        self._origins: dict[asyncio.BaseTransport, Hashable] = {}
-        self._from: Counter[Hashable] = Counter()
+        self._proxies = TrustedProxies(limits.trusted_proxies)
+        self._origins: dict[asyncio.BaseTransport, str | None] = {}
+        self._from: Counter[str | None] = Counter()
         self._left_out: dict[Refusal, int] = {}
         self._log_again = 0.0
         self._sweeping = False
@@ -106,17 +107,10 @@ class Connections:
             _log.warning("connection_refused", reason=refusal.name, address=client[0] if client else None)
         return refusal
 
-    def _origin_of(self, client: Client) -> Hashable:
-        try:
-            address: IPv4Address | IPv6Address = ip_address(client[0] if client else "")
-        except ValueError:
-            return ""
-        if isinstance(address, IPv6Address):
-            address = address.ipv4_mapped or address
-        if any(address in network for network in self._limits.trusted_proxies):
-            return None
-        # Whoever has one IPv6 address has the 2^64 of its network.
-        return int(address) >> 64 if isinstance(address, IPv6Address) else address
+    def _origin_of(self, client: Client) -> str | None:
+        """Return by what a connection is counted, None for a proxy's; those of which nothing is known count as one."""
+        address = client[0] if client else ""
+        return None if address in self._proxies else network_of(address) or ""
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self.now = loop.time()

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from schema.errors import Code
 from web.refused import RequestRefused
 from web.request_headers import RequestHeaders
+from web.shown import shown
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _FROM_OURSELVES = frozenset({"same-origin", "none"})
@@ -22,6 +23,14 @@ _TAKEN = (
     "apollographql-client-name, apollographql-client-version"
 )
 _KEPT_SECONDS = "600"
+
+_FOREIGN_ORIGIN = (
+    "Pages of this origin may not call this API. If they should, its operator names the origin in "
+    "WATCHWORD_ALLOWED_ORIGINS."
+)
+_FOREIGN_SITE = "This was sent by a page of another site, and without an Origin to know it by."
+
+_LONGEST_ORIGIN = 200
 
 
 class CrossSite:
@@ -37,11 +46,11 @@ class CrossSite:
         origin = headers.only(b"origin")
         if origin is not None:
             if origin not in self._allowed:
-                raise RequestRefused(403, "Pages of this origin may not call this API.", Code.CSRF_REFUSED)
+                raise _refused(_FOREIGN_ORIGIN, headers)
             return
         site = headers.only(b"sec-fetch-site")
         if site is not None and site not in _FROM_OURSELVES:
-            raise RequestRefused(403, "This was sent by a page of another site.", Code.CSRF_REFUSED)
+            raise _refused(_FOREIGN_SITE, headers)
 
     def headers_for(self, headers: RequestHeaders) -> list[tuple[bytes, bytes]]:
         """Return what lets a page of an allowed origin read the answer, and tells caches that it depends on that."""
@@ -66,6 +75,14 @@ class CrossSite:
             (b"access-control-allow-headers", _TAKEN.encode()),
             (b"access-control-max-age", _KEPT_SECONDS.encode()),
         ]
+
+
+def _refused(message: str, headers: RequestHeaders) -> RequestRefused:
+    """Return a refusal; the log has the origin, which the operator looks for when it is one of theirs."""
+    refused = RequestRefused(403, message, Code.CSRF_REFUSED)
+    if (origin := headers.joined(b"origin")) is not None:
+        refused.logged = {"origin": shown(origin, _LONGEST_ORIGIN)}
+    return refused
 
 
 def _spellings(public_url: str) -> list[str]:

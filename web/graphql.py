@@ -76,7 +76,7 @@ class GraphQLEndpoint:
                 self._cross_site.require_allowed(headers)
                 request = await self._posted(scope, headers, receive)
                 await self._answer(request, scope, headers, receive, send)
-            case "GET" if "text/html" in (headers.joined(b"accept") or ""):
+            case "GET" if read_accept(headers.joined(b"accept")).takes_page:
                 await self._send_graphiql(send)
             case "GET" if self._get_queries:
                 self._cross_site.require_allowed(headers)

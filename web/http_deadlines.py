@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
 from web.connection_refusals import Refusal
 from web.connections import GuardedConfig
@@ -31,14 +30,8 @@ NOTHING: Final = _Stage.NOTHING
 class TimedConnection(HttpToolsProtocol):
     """A connection that is counted, and reviewed by the sweep over all of them."""
 
-    def __init__(
-        self,
-        config: GuardedConfig,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+    def __init__(self, config: GuardedConfig, **given: Any) -> None:
+        super().__init__(config, **given)
         self._guard = config.connections
         self._stage = REQUEST
         self._since = 0.0

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from web.connections import Connections, GuardedConfig, Limits
+from web.connections import ConnectionLimits, Connections, GuardedConfig
 from web.http_connection import HttpConnection
 from web.request_body import LARGEST_BODY
 from web.websocket_connection import WebSocketConnection
@@ -23,7 +23,7 @@ _OTHER_DESCRIPTORS = 128
 _PING_SECONDS = 20.0
 
 
-def listening(app: Callable[..., Any], limits: Limits, **options: Any) -> GuardedConfig:
+def listening(app: Callable[..., Any], limits: ConnectionLimits, **options: Any) -> GuardedConfig:
     """Return uvicorn's configuration for this application within these limits; `options` are uvicorn's other ones.
 
     If the process may not have as many files open, there are fewer connections: with none left to open, the database

@@ -1,5 +1,7 @@
 """A request that is refused before GraphQL has seen it."""
 
+from collections.abc import Mapping
+
 from schema.errors import Code
 
 
@@ -10,4 +12,5 @@ class RequestRefused(Exception):
         super().__init__(message)
         self.status = status
         self.code = code
+        self.logged: Mapping[str, str] = {}  # what the log has besides
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}

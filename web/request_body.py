@@ -25,7 +25,7 @@ async def read_body(receive: Receive, headers: RequestHeaders, *, seconds: float
     """Return the whole body. Raises `RequestRefused` for one that is too large, encoded, too slow, or breaks off."""
     if headers.only(b"content-encoding") not in {None, "identity"}:
         # A kilobyte can unpack to a gigabyte, and no client of ours compresses a document.
-        raise RequestRefused(415, "The body is sent as it is, without a content encoding.", accept_encoding="identity")
+        raise RequestRefused(415, "The body is sent as it is, without Content-Encoding.", accept_encoding="identity")
     announced = headers.only(b"content-length")
     if announced is not None and announced.isdecimal() and int(announced[:20]) > largest:
         raise _too_large(largest)

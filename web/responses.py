@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 from starlette.responses import Response
-from starlette.types import Scope, Send
+from starlette.types import Message, Scope, Send
 
 from schema.errors import Code
 from web.refused import RequestRefused
@@ -31,6 +31,19 @@ def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | 
     )
 
 
+async def refuse_socket(send: Send, scope: Scope, refused: RequestRefused) -> None:
+    """Answer the request for a socket as an HTTP request is answered; a server that cannot closes it, with 403."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        note_refusal(scope, refused.code.name, str(refused), **refused.logged)
+        await send({"type": "websocket.close"})
+        return
+
+    async def send_instead(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    await send_refusal(send_instead, scope, refused, "application/json")
+
+
 def refusal_response(
     scope: Scope, status: int, code: Code, message: str, headers: Mapping[str, str] | None = None
 ) -> Response:
@@ -47,7 +60,7 @@ async def send_refusal(
     more: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
     """Send a refusal of a GraphQL request, in the media type of which its client reads errors; the log has it too."""
-    note_refusal(scope, refused.code.name, str(refused))
+    note_refusal(scope, refused.code.name, str(refused), **refused.logged)
     body = orjson.dumps(_refusal(refused.code, str(refused), request_id_of(scope)))
     headers = [
         (b"content-type", f"{media_type}; charset=utf-8".encode()),

@@ -20,18 +20,22 @@ from schema.errors import Code
 from schema.execution import Schema
 from web import oauth
 from web.access_log import AccessLog
-from web.client_address import ClientAddress, Network
+from web.client_address import ClientAddress
 from web.context_getter import ContextGetter
 from web.cookies import CookieNames
 from web.cross_site import CrossSite
 from web.graphql import GraphQLEndpoint
 from web.health import healthz, readyz
-from web.responses import refusal_response
+from web.refused import RequestRefused
+from web.responses import refusal_response, refuse_socket
 from web.security_headers import SecurityHeaders
+from web.trusted_proxies import Network
 from web.websocket import GraphQLSocket
 from web.well_known import INTROSPECTION_PATH, JWKS_PATH, METADATA_PATH, REVOCATION_PATH, jwks, metadata
 
 STATIC = Path(__file__).parent / "static"
+
+_NOTHING_HERE = "There is nothing at this path."
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[dict[str, Any]]]
 
@@ -104,6 +108,10 @@ class _GraphQLFirst:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/graphql":
             await self._endpoint(scope, receive, send)
+        elif scope["type"] == "websocket" and scope["path"] != "/graphql":
+            # The router would close it, which is answered with a 403 that says nothing.
+            await receive()  # the request for the socket
+            await refuse_socket(send, scope, RequestRefused(404, _NOTHING_HERE, Code.NOT_FOUND))
         else:
             await self._app(scope, receive, send)
 
@@ -128,7 +136,7 @@ async def _to_graphiql(_request: Request) -> Response:
 
 
 async def _not_found(request: Request, _error: Exception) -> Response:
-    return refusal_response(request.scope, 404, Code.NOT_FOUND, "There is nothing at this path.")
+    return refusal_response(request.scope, 404, Code.NOT_FOUND, _NOTHING_HERE)
 
 
 async def _not_allowed(request: Request, error: Any) -> Response:

@@ -62,9 +62,9 @@ def operations_of(scope: Scope) -> int:
     return int(scope.get(_OPERATIONS, 0))
 
 
-def note_refusal(scope: Scope, code: str, sentence: str | None = None) -> None:
+def note_refusal(scope: Scope, code: str, sentence: str | None = None, **more: str) -> None:
     """Say for the log what was refused: by its code and, where it is a sentence of ours alone, in words."""
-    scope[_REFUSED] = {"code": code} if sentence is None else {"code": code, "refused": sentence}
+    scope[_REFUSED] = {"code": code} if sentence is None else {"code": code, "refused": sentence, **more}
 
 
 def refusal_of(scope: Scope) -> Mapping[str, str]:

@@ -3,7 +3,6 @@
 What is subscribed to, and by whom, is the application's; here frames are counted.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
@@ -11,7 +10,6 @@ from typing import Any
 
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from uvicorn.server import ServerState
 from websockets.datastructures import Headers
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Response
@@ -33,14 +31,8 @@ _logger.setLevel(logging.WARNING)
 class WebSocketConnection(WebSocketsSansIOProtocol):
     """One connection of a client, from the request that opened the WebSocket on."""
 
-    def __init__(
-        self,
-        config: GuardedConfig,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+    def __init__(self, config: GuardedConfig, **given: Any) -> None:
+        super().__init__(config, **given)
         self._guard = config.connections
         self._not_read_since: float | None = None
         self._closing_since: float | None = None
@@ -101,7 +93,11 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
     async def send(self, message: ASGISendEvent) -> None:
         """Send what the application says; once it has accepted, the client may speak."""
         await super().send(message)
-        self._resume_reading()
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            # Refused is answered too: uvicorn would log that the application had given no answer.
+            self.handshake_complete = True
+        else:
+            self._resume_reading()
 
     def review(self, now: float) -> None:
         """End the connection if its client does not read, or has not since it was closed."""
