@@ -17,6 +17,7 @@ from playwright.async_api import (
     Locator,
     Page,
     Request,
+    Response,
     WebError,
     async_playwright,
 )
@@ -42,7 +43,10 @@ ARGUMENTS = (
 # GraphiQL works on a text, and stores it, up to half a second after the last change to it.
 EDITOR_REST = 1000  # milliseconds
 
-STARTER_TABS = ["SignUp", "LogIn", "WhoAmI", "MySessions"]
+# What the browser's console says of a refusal before anything is executed.
+REFUSED = "Failed to load resource: the server responded with a status of 400 (Bad Request)"
+
+STARTER_TABS = ["SignUp", "LogIn", "WhoAmI", "MySessions", "MyEvents"]
 OPERATIONS = sorted((ROOT / "dashboard/src/graphiql/operations").glob("*.graphql"))
 
 
@@ -83,6 +87,25 @@ class GraphiQL:
         await self.page.wait_for_function(f"() => {_TEXT}('response.json').endsWith('}}')")
         answer: dict[str, Any] = orjson.loads(await self._text("response.json"))
         return answer
+
+    async def follow(self) -> Request:
+        """Press the button for a subscription, and return the request once the server has begun to answer it."""
+        async with self.page.expect_response(f"{self.url}/graphql") as answered:
+            await self.page.get_by_role("button", name="Execute query").click()
+        response = await answered.value
+        assert response.headers["content-type"].startswith("text/event-stream")
+        return response.request
+
+    async def shown(self, part: str) -> str:
+        """Return what the response pane shows, once this is in it."""
+        await self.page.wait_for_function(f"part => {_TEXT}('response.json').includes(part)", arg=part)
+        return await self._text("response.json")
+
+    async def stop(self) -> None:
+        await self.page.get_by_role("button", name="Stop query").click()
+
+    async def stopped(self) -> None:
+        await self.page.get_by_role("button", name="Execute query").wait_for()
 
     async def write(self, name: str, text: str) -> None:
         await self.page.evaluate(f"([name, text]) => {_FIND}(name).setValue(text)", [name, text])
@@ -151,7 +174,7 @@ async def graphiql(chromium: Browser, server: Server) -> AsyncIterator[GraphiQL]
     await context.close()
     if not graphiql.attacked:
         assert graphiql.complaints == []
-        assert [url for url in graphiql.requests if not url.startswith((f"{server.url}/", "data:", "blob:"))] == []
+        assert [url for url in graphiql.requests if not url.startswith((f"{graphiql.url}/", "data:", "blob:"))] == []
 
 
 async def test_somebody_signs_up_logs_in_and_sees_who_they_are(graphiql: GraphiQL) -> None:
@@ -245,6 +268,82 @@ async def test_a_script_that_got_into_the_page_is_not_run_and_can_call_nobody(gr
     async with graphiql.page.expect_console_message(lambda message: message.text == f"connect-src refused {elsewhere}"):
         sent = await graphiql.page.evaluate("url => fetch(url).then(() => true, () => false)", elsewhere)
     assert not sent
+
+
+async def test_somebody_follows_what_happens_with_their_account_until_they_press_stop(
+    graphiql: GraphiQL, server: Server
+) -> None:
+    account = await logged_in(graphiql, "follows@example.org")
+    await graphiql.choose("MyEvents")
+    request = await graphiql.follow()
+    async with server.client() as elsewhere:
+        await elsewhere.log_in(account)
+        event = orjson.loads(await graphiql.shown("SESSION_START"))["data"]["viewerEvents"]
+        assert set(event) == {"action", "message"}
+
+        async with graphiql.page.expect_event("requestfailed", lambda failed: failed == request):
+            await graphiql.stop()
+        assert request.failure == "net::ERR_ABORTED"
+        await graphiql.stopped()
+    await graphiql.choose("WhoAmI")
+    assert (await graphiql.run())["data"]["viewer"]["user"]["email"] == account
+
+
+async def test_a_subscription_ends_with_its_session_and_the_page_says_why(graphiql: GraphiQL, server: Server) -> None:
+    account = await logged_in(graphiql, "revoked@example.org")
+    await graphiql.choose("MyEvents")
+    await graphiql.follow()
+    async with server.client() as elsewhere:
+        await elsewhere.log_in(account)
+        await elsewhere.ask("mutation { revokeOtherSessions { __typename } }")
+        (error,) = orjson.loads(await graphiql.shown('"errors"'))["errors"]
+    assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("UNAUTHENTICATED", "SESSION_REVOKED")
+    await graphiql.stopped()
+
+
+async def test_a_subscription_that_the_server_broke_off_says_so(graphiql: GraphiQL, tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as ending:
+        graphiql.url = ending.url
+        await logged_in(graphiql, "ada@example.org")
+        await graphiql.choose("MyEvents")
+        await graphiql.follow()
+        ending.end()
+        assert "before it was complete" in await graphiql.shown("message")
+        await graphiql.stopped()
+
+
+async def test_the_schema_comes_with_the_login_where_only_the_authenticated_may_see_it(
+    graphiql: GraphiQL, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "data", introspection="authenticated") as closed:
+        graphiql.url = closed.url
+        await graphiql.open()
+        assert orjson.loads(await graphiql.shown("errors"))["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+        signed_up = await graphiql.run(email="ada@example.org", password=PASSWORD)
+        assert signed_up["data"]["signUp"]["__typename"] == "SignUpSucceeded"
+
+        await graphiql.choose("LogIn")
+        async with graphiql.page.expect_response(_brought_the_schema):
+            answer = await graphiql.run(email="ada@example.org", password=PASSWORD)
+        assert answer["data"]["login"]["__typename"] == "LoginSucceeded"
+        await graphiql.page.get_by_role("button", name="Show Documentation Explorer").click()
+        await graphiql.page.get_by_text("Root Types").wait_for()
+        # GraphiQL asks twice, and once it was asked quietly whether the sign-up had changed anything.
+        assert graphiql.complaints == [REFUSED] * 3
+        graphiql.complaints.clear()
+
+
+async def _brought_the_schema(response: Response) -> bool:
+    return "IntrospectionQuery" in (response.request.post_data or "") and "data" in await response.json()
+
+
+async def logged_in(graphiql: GraphiQL, email: str) -> str:
+    """Open the page, sign up and log in; return the address."""
+    await graphiql.open()
+    await graphiql.run(email=email, password=PASSWORD)
+    await graphiql.choose("LogIn")
+    assert "data" in await graphiql.run(email=email, password=PASSWORD)
+    return email
 
 
 @pytest.mark.parametrize("path", OPERATIONS, ids=lambda path: path.stem)

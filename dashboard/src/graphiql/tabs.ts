@@ -1,5 +1,6 @@
 import createFirstAdministrator from './operations/createFirstAdministrator.graphql?raw';
 import logIn from './operations/logIn.graphql?raw';
+import myEvents from './operations/myEvents.graphql?raw';
 import mySessions from './operations/mySessions.graphql?raw';
 import signUp from './operations/signUp.graphql?raw';
 import whoAmI from './operations/whoAmI.graphql?raw';
@@ -16,6 +17,7 @@ const everyday = [
   tab(logIn, { input: { email: 'ada@example.org', password: '' } }),
   tab(whoAmI),
   tab(mySessions),
+  tab(myEvents),
 ] as const;
 
 const setup = tab(createFirstAdministrator, { input: { setupToken: '', email: '', password: '', displayName: '' } });
