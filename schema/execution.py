@@ -31,6 +31,10 @@ from store import StoreUnavailable
 LOOK_EVERY = timedelta(seconds=1)
 _ATTEMPTS = 4  # at a database that does not answer, a look apart
 
+# What it takes to prepare the worst document of its length, more or less.
+_MILLISECONDS = 2
+_CHARACTERS_A_MILLISECOND = 50
+
 # Of one caller at a time. Each event of the record is an execution for each of them.
 MOST_STREAMS = 100
 
@@ -218,8 +222,9 @@ class Schema(strawberry.Schema):
 
     async def _prepared(self, request: GraphQLRequest, context: Context) -> Prepared:
         """Prepare a document that is not known, in turn. Raises `RateLimited`, and what is wrong with the document."""
-        context.pay_for_new_document(request.query or "")
-        async with self._turns.turn(context.network):
+        text = request.query or ""
+        context.pay_for_new_document(text)
+        async with self._turns.turn(context.network, _MILLISECONDS + len(text) // _CHARACTERS_A_MILLISECOND):
             return self._documents.take(request)
 
     def _executor(self, prepared: Prepared, request: GraphQLRequest, context: Context) -> Any:

@@ -22,6 +22,7 @@ from graphql import (
 )
 from strawberry.execution.is_awaitable import optimized_is_awaitable
 from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.field import StrawberryField
 
 Reading = Callable[[Any], Any]
 
@@ -92,14 +93,12 @@ def _object(executor: Any, kind: GraphQLObjectType, details: Sequence[Any]) -> R
             names[response_name] = kind.name
             continue
         field = kind.fields[field_name]
-        # Strawberry's mark of a field without a resolver, an extension or a guard.
-        if not getattr(field.resolve, "_is_default", False):
-            return None
-        reading = _perhaps_null(executor, field.type, of_field)
+        definition = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+        reading = _perhaps_null(executor, field.type, of_field) if _is_attribute(definition) else None
         if reading is None:
             return None
         names[response_name] = ""
-        members.append((response_name, field.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].python_name, reading))
+        members.append((response_name, definition.python_name, reading))
     origin = None
     if kind.is_type_of is not None:
         definition = kind.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
@@ -116,6 +115,20 @@ def _object(executor: Any, kind: GraphQLObjectType, details: Sequence[Any]) -> R
         return completed
 
     return read
+
+
+def _is_attribute(definition: Any) -> bool:
+    """Say whether a field is an attribute and nothing else: no resolver computes it, and no guard stands before it.
+
+    A guard is an extension by the time that the schema is built. Each of the three is asked for by itself: what is
+    overlooked here is shown to everybody.
+    """
+    return (
+        isinstance(definition, StrawberryField)
+        and definition.base_resolver is None
+        and not definition.permission_classes
+        and not definition.extensions
+    )
 
 
 def _leaf(kind: GraphQLScalarType | GraphQLEnumType) -> Reading:

@@ -13,35 +13,37 @@ from datetime import timedelta
 
 from auth.refusals import RateLimited
 
-# Sixteen of the slowest documents take about a second; whoever waits longer is better told to come back.
-MOST_WAITING = 16
-MOST_OF_ONE = 4
+# Milliseconds of work that may wait: whoever would wait longer is better told to come back. A client that begins with
+# fifty documents of ordinary size waits for a tenth of a second.
+MOST_WAITING = 1_000
+MOST_OF_ONE = 500
 
 _RETRY_AFTER = timedelta(seconds=1)
 
 
 class Turns:
-    """A line in which everybody has a few places."""
+    """A line in which everybody has some of the time."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._waiting: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def turn(self, whose: str, *, is_patient: bool = False) -> AsyncIterator[None]:
-        """Wait for a turn, and hold it for as long as the block runs, which does not wait.
+    async def turn(self, whose: str, milliseconds: int, *, is_patient: bool = False) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it for as long as the block runs: about so long, and without waiting.
 
-        Raises `RateLimited` at once when too many wait, or too many of the same network; unless the caller is patient,
+        Raises `RateLimited` at once when too much waits, in all or of the same network; unless the caller is patient,
         because it lets nothing more come meanwhile.
         """
-        if not is_patient and (self._waiting.total() >= MOST_WAITING or self._waiting[whose] >= MOST_OF_ONE):
+        is_much = self._waiting.total() >= MOST_WAITING or self._waiting[whose] >= MOST_OF_ONE
+        if is_much and not is_patient:
             raise RateLimited(_RETRY_AFTER)
-        self._waiting[whose] += 1
+        self._waiting[whose] += milliseconds
         try:
             async with self._lock:
                 await asyncio.sleep(0)  # the turn of all that is short
                 yield
         finally:
-            self._waiting[whose] -= 1
+            self._waiting[whose] -= milliseconds
             if not self._waiting[whose]:
                 del self._waiting[whose]

@@ -93,7 +93,11 @@ class GraphQLEndpoint:
     async def _posted(self, scope: Scope, headers: RequestHeaders, receive: Receive) -> GraphQLRequest:
         if media_type_of(headers) != JSON:
             # A form or plain text would let any page of the web post here with our cookies and no preflight.
-            raise RequestRefused(415, "The body is sent as application/json, in UTF-8.", accept_post=JSON)
+            raise RequestRefused(
+                415,
+                "The header Content-Type says application/json, in UTF-8; forms and multipart are not taken.",
+                accept_post=JSON,
+            )
         body = await read_body(receive, headers, seconds=self._body_seconds)
         members = await read_in_turn(body, self._turns, network_of(address_of(scope)) or "")
         return _with_document(read_graphql_request(members))

@@ -31,6 +31,7 @@ _FEW_BRACKETS = DEEPEST
 
 # What is longer is read in turn with others of its size.
 LARGE = 4_096
+_BYTES_A_MILLISECOND = 4_096
 
 # Each costs the reader what a hundred letters do.
 MOST_VALUES = 10_000
@@ -79,12 +80,17 @@ def read_json(text: bytes | str) -> Any:
         raise RequestRefused(400, "The body is not JSON in UTF-8.") from error
 
 
+def milliseconds_of(raw: bytes | str) -> int:
+    """Return how long it takes to read the worst text of this length, more or less."""
+    return 1 + len(raw) // _BYTES_A_MILLISECOND
+
+
 async def read_in_turn(raw: bytes, turns: Turns, whose: str) -> Any:
     """Decode JSON, large texts one at a time. Raises `RequestRefused`, also when too many wait already."""
     if len(raw) <= LARGE:
         return read_json(raw)
     try:
-        async with turns.turn(whose):
+        async with turns.turn(whose, milliseconds_of(raw)):
             return read_json(raw)
     except RateLimited as refused:
         raise RequestRefused(429, str(refused), Code.RATE_LIMITED, retry_after=str(refused.seconds)) from refused

@@ -5,7 +5,7 @@ import asyncio
 from starlette.types import Receive, Send
 
 from schema.turns import Turns
-from web.json_gate import LARGE
+from web.json_gate import LARGE, milliseconds_of
 from web.socket_messages import ClientMessage, SocketClosed, read_message
 
 # What a client does not take within this time it will not take any more.
@@ -31,7 +31,9 @@ class SocketWire:
             raise ClientGone
         if len(event.get("text") or "") <= LARGE:
             return read_message(event)
-        async with self._turns.turn("sockets", is_patient=True):  # the next message is not taken meanwhile
+        async with self._turns.turn(
+            "sockets", milliseconds_of(event["text"]), is_patient=True
+        ):  # the next message is not taken meanwhile
             return read_message(event)
 
     async def tell(self, text: str) -> None:

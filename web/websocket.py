@@ -6,20 +6,19 @@ that a body comes through, and an operation runs through the seam that every ope
 
 from functools import partial
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from auth.gate import Credential
 from schema.context import Context
 from schema.execution import Schema
 from schema.turns import Turns
-from web.accept import JSON
 from web.context_getter import ContextGetter
 from web.cookies import NoCookies
 from web.credentials import read_credential
 from web.cross_site import CrossSite
 from web.refused import RequestRefused
 from web.request_headers import RequestHeaders
-from web.responses import send_refusal
+from web.responses import refuse_socket
 from web.socket_conversation import SocketConversation
 from web.socket_messages import SUBPROTOCOL
 from web.socket_wire import SocketWire
@@ -45,7 +44,7 @@ class GraphQLSocket:
             if SUBPROTOCOL not in scope["subprotocols"]:
                 raise RequestRefused(400, f"The subprotocol of a socket is {SUBPROTOCOL}.")
         except RequestRefused as refused:
-            await _refuse(refused, scope, send)
+            await refuse_socket(send, scope, refused)
             return
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         handshake = read_credential(headers, self._getter.cookies)
@@ -60,14 +59,3 @@ class GraphQLSocket:
         self, scope: Scope, headers: RequestHeaders, credential: Credential, request_id: str | None
     ) -> Context:
         return self._getter(scope, headers, NoCookies(), credential=credential, request_id=request_id)
-
-
-async def _refuse(refused: RequestRefused, scope: Scope, send: Send) -> None:
-    if "websocket.http.response" not in (scope.get("extensions") or {}):
-        await send({"type": "websocket.close"})  # which is answered with 403
-        return
-
-    async def send_instead(message: Message) -> None:
-        await send({**message, "type": f"websocket.{message['type']}"})
-
-    await send_refusal(send_instead, scope, refused, JSON)
