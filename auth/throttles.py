@@ -115,7 +115,10 @@ class Throttles:
         """Give back what a guess took that was right, or that could not be looked at."""
         now = self._now()
         for bucket in counted.buckets:
-            if milliseconds := given_back(bucket.rate, counted.at, now):
+            # All of it for the address, which may be that of a house where many log in at the same moment: the bound
+            # that has to be exact is the account's.
+            is_address = bucket.rate == self._by_address
+            if milliseconds := bucket.rate.interval if is_address else given_back(bucket.rate, counted.at, now):
                 await store.throttles.bring_forward(tx, bucket.key, milliseconds)
 
     async def give_back_alone(self, counted: Counted) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
@@ -81,13 +81,10 @@ def build_app(schema: Schema, edge: Edge, *, lifespan: Lifespan) -> Starlette:
     ]
     if STATIC.is_dir():
         routes.append(Mount("/static", _HashedFiles(directory=STATIC)))
-    app = Starlette(
+    app = _Application(
+        endpoint,
+        edge,
         routes=routes,
-        middleware=[
-            Middleware(AccessLog, addresses=ClientAddress(edge.trusted_proxies)),
-            Middleware(SecurityHeaders, https=edge.https),
-            Middleware(_GraphQLFirst, endpoint=endpoint),
-        ],
         # 401 is Starlette's word for a file that the process may not read.
         exception_handlers={401: _not_found, 404: _not_found, 405: _not_allowed},
         lifespan=lifespan,
@@ -96,6 +93,22 @@ def build_app(schema: Schema, edge: Edge, *, lifespan: Lifespan) -> Starlette:
     # password that it posted there after it.
     app.router.redirect_slashes = False
     return app
+
+
+class _Application(Starlette):
+    """Starlette's, with ours before all of its own: the log catches what nobody caught, and GraphQL needs no router."""
+
+    def __init__(self, endpoint: GraphQLEndpoint, edge: Edge, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._endpoint = endpoint
+        self._edge = edge
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return what answers every request."""
+        routed = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
+        inner = _GraphQLFirst(routed, endpoint=self._endpoint)
+        headed = SecurityHeaders(inner, https=self._edge.https)
+        return AccessLog(headed, addresses=ClientAddress(self._edge.trusted_proxies))
 
 
 class _GraphQLFirst:
