@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any, cast
 
+import httpx2
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
@@ -723,3 +724,15 @@ async def test_a_flood_of_refusals_is_a_line_a_second_with_how_many_were_left_ou
     assert len(refusals()) < flood / 5
     assert {line["level"] for line in refusals()} == {"warning"}
     assert all(line["address"] == "127.0.0.1" for line in refusals() if line["event"] == "connection_refused")
+
+
+def test_an_answer_reaches_a_client_that_is_still_sending_and_asked_to_be_disconnected(server: Server) -> None:
+    url, size = httpx2.URL(server.url), 1_000_000
+    head = b"POST /graphql HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    with closing(socket.create_connection((url.host, url.port or 80), timeout=5)) as connection:
+        connection.sendall(head + b"content-length: %d\r\n\r\n" % size + b" " * size)
+        received = b""
+        while chunk := connection.recv(4_096):
+            received += chunk
+    assert received.startswith(b"HTTP/1.1 413 ")
+    assert received.endswith(b"}]}")

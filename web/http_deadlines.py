@@ -140,11 +140,19 @@ class TimedConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
-        self._writes = OneWrite(self.transport)
+        self._writes = OneWrite(self.transport, self._close_answered)
         # It is all that a cycle uses of a transport.
         cycle.transport = self._writes  # type: ignore[assignment]
         cycle.send = quick_send(cycle)  # type: ignore[method-assign, assignment]
         super()._start_asgi_task(cycle, app)
+
+    def _close_answered(self) -> None:
+        """Close after an answer; while the client still sends, only our half: the answer would be lost on its way."""
+        if self._stage is BODY:
+            self._stage = NOTHING
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def _disconnect(self) -> None:
         if self._answering is not None and not self._answering.response_complete:

@@ -4,6 +4,7 @@ Two writes are two system calls, and wake the client twice: together a twentieth
 """
 
 import asyncio
+from collections.abc import Callable
 
 _HEAD = b"HTTP/1.1 "
 _INTERIM = b"HTTP/1.1 1"  # "100 Continue": a client waits for it before it sends its body
@@ -12,10 +13,11 @@ _INTERIM = b"HTTP/1.1 1"  # "100 Continue": a client waits for it before it send
 class OneWrite:
     """Stands before a transport while one request is answered: the head waits for what follows it."""
 
-    __slots__ = ("_held", "_transport")
+    __slots__ = ("_close", "_held", "_transport")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
         self._transport = transport
+        self._close = close
         self._held = b""
 
     def write(self, data: bytes) -> None:
@@ -37,7 +39,7 @@ class OneWrite:
     def close(self) -> None:
         """Close the connection, with everything written."""
         self.flush()
-        self._transport.close()
+        self._close()
 
     def is_closing(self) -> bool:
         """Say whether the connection is closed, or about to be."""
