@@ -1,6 +1,5 @@
 """The gate: it turns the credential that was presented into an identity, or says why it does not."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from auth.api_tokens import ApiTokens
@@ -20,8 +19,7 @@ from auth.verifier import Verifier
 _RENEWABLE = frozenset({Reason.TOKEN_EXPIRED, Reason.TOKEN_REVOKED})
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(NamedTuple):
     """What was presented: a token, a session's secret, both, neither, or something that cannot be read.
 
     `by_cookie` says that the token came along by itself, as cookies do. `shown_secrets` are all the session secrets

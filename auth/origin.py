@@ -1,12 +1,11 @@
 """Where a request comes from, as far as it is known; it goes into what is recorded and decides nothing."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _LONGEST_USER_AGENT = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """An address, what the client says of itself, and the id under which the log knows the request."""
 
     address: str | None = None

@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -94,7 +93,7 @@ async def test_it_writes_nothing(open_house: OpenHouse, minutes: int) -> None:
 @pytest.mark.parametrize("minutes", [0, 6])
 async def test_a_session_that_was_ended_goes_on_no_longer(house: House, minutes: int) -> None:
     ada = await house.person("ada")
-    credential, alone = cookies(ada), replace(cookies(ada), session_secret=None)
+    credential, alone = cookies(ada), cookies(ada)._replace(session_secret=None)
     await let_in(house, credential)
     house.clock.move(timedelta(minutes=minutes))
     await ada.ask(LOG_OUT)
@@ -143,7 +142,7 @@ async def test_a_key_that_was_revoked_takes_its_tokens_along_and_no_session(open
 
 async def test_two_cookies_of_two_sessions_do_not_go_on_for_each_other(house: House) -> None:
     ada, mary = await house.person("ada"), await house.person("mary")
-    mixed = replace(cookies(ada), session_secret=cookies(mary).session_secret)
+    mixed = cookies(ada)._replace(session_secret=cookies(mary).session_secret)
     known = await let_in(house, mixed)
     assert await house.auth.gate.reaffirm(mixed, HERE, known=known) == known
     house.clock.move(timedelta(minutes=6))
@@ -158,10 +157,12 @@ async def test_what_cannot_be_read_is_refused(house: House, fault: Reason) -> No
 async def test_what_was_never_let_in_is_no_better_for_it(house: House, ada: Person) -> None:
     token = (await bearer(house, ada)).token
     assert token is not None
-    assert await refused(house, Credential(Secret(token.reveal()[:-2] + "AA"))) is Reason.TOKEN_INVALID
+    signed, _, signature = token.reveal().rpartition(".")
+    spoiled = Secret(f"{signed}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}")
+    assert await refused(house, Credential(spoiled)) is Reason.TOKEN_INVALID
     assert await refused(house, Credential(session_secret=Secret("x" * 43))) is Reason.SESSION_UNKNOWN
     script = await api_token(ada, "profile:read")
-    assert await refused(house, replace(script, by_cookie=True)) is Reason.TOKEN_INVALID
+    assert await refused(house, script._replace(by_cookie=True)) is Reason.TOKEN_INVALID
 
 
 async def test_a_database_that_does_not_answer_ends_nobodys_session(open_house: OpenHouse) -> None:

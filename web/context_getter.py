@@ -1,7 +1,5 @@
 """The context getter: what a request presents becomes the context of one operation, for every transport."""
 
-from dataclasses import replace
-
 from starlette.types import Scope
 
 from auth.gate import Credential
@@ -38,7 +36,7 @@ class ContextGetter:
         return Context(
             auth=runtime.auth,
             credential=credential if credential is not None else read_credential(headers, self.cookies),
-            origin=origin if request_id is None else replace(origin, request_id=request_id),
+            origin=origin if request_id is None else origin._replace(request_id=request_id),
             cookies=cookies,
             request_id=request_id or request_id_of(scope),
             services=runtime.services,

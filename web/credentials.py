@@ -1,7 +1,5 @@
 """From a request's headers to the credential that it presents."""
 
-from dataclasses import replace
-
 from auth.gate import Credential
 from auth.refusals import Reason
 from auth.secret import Secret
@@ -18,7 +16,7 @@ def read_credential(headers: RequestHeaders, cookies: CookieNames) -> Credential
     shown = tuple(secret for secret in sessions[:_MOST_SHOWN] if secret)
     authorization = headers.all(b"authorization")
     if authorization:
-        return replace(read_bearer(authorization), shown_secrets=shown)
+        return read_bearer(authorization)._replace(shown_secrets=shown)
     if len(accesses) > 1 or len(sessions) > 1:
         # A sibling domain can plant a cookie beside ours, and which of the two counts is a guess.
         return Credential(fault=Reason.COOKIE_REPEATED, shown_secrets=shown)

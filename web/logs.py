@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -12,6 +13,9 @@ import structlog
 _SECRET_NAMES = frozenset(
     {"password", "token", "access_token", "refresh_token", "setup_token", "secret", "authorization", "cookie", "query"}
 )
+
+
+_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
 def configure_logs(*, as_json: bool, level: str) -> None:
@@ -31,7 +35,7 @@ def configure_logs(*, as_json: bool, level: str) -> None:
         else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
     structlog.configure(
-        processors=[_logger_name, *shared, *renderer],
+        processors=[_line] if as_json else [_logger_name, *shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_Lines,
         cache_logger_on_first_use=True,
@@ -55,11 +59,26 @@ class _Lines:
     def __init__(self, name: str = "watchword") -> None:
         self.name = name
 
-    def msg(self, line: str) -> None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+    def msg(self, line: str | bytes) -> None:
+        if isinstance(line, bytes):
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
+        else:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
 
     debug = info = warning = error = critical = exception = msg
+
+
+def _line(logger: _Lines, method: str, event: MutableMapping[str, Any]) -> bytes:
+    """Do at once what the processors for text do one by one: every request waits for its line."""
+    _without_secrets(logger, method, event)
+    if "exc_info" in event:
+        event = structlog.processors.format_exc_info(logger, method, event)
+    event["logger"] = logger.name
+    event["level"] = "error" if method == "exception" else method
+    event["timestamp"] = datetime.now(UTC)
+    return orjson.dumps(event, default=str, option=_OPTIONS)
 
 
 def _logger_name(logger: _Lines, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
