@@ -15,8 +15,8 @@ from auth.refusals import RateLimited
 
 # Milliseconds of work that may wait: whoever would wait longer is better told to come back. A client that begins with
 # fifty documents of ordinary size waits for a tenth of a second.
-MOST_WAITING = 1_000
-MOST_OF_ONE = 500
+MOST_WAITING = 900
+MOST_OF_ONE = 300
 
 _RETRY_AFTER = timedelta(seconds=1)
 
