@@ -30,7 +30,7 @@ _BRACKETS = re.compile(rb"[\[\]{}]")
 _FEW_BRACKETS = DEEPEST
 
 # What is longer is read in turn with others of its size.
-LARGE = 4_096
+LARGE = 16_384
 _BYTES_A_MILLISECOND = 4_096
 
 # Each costs the reader what a hundred letters do.
