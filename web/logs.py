@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import MutableMapping
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -15,7 +14,7 @@ _SECRET_NAMES = frozenset(
 )
 
 
-_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
+_stamped = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
 def configure_logs(*, as_json: bool, level: str) -> None:
@@ -26,7 +25,7 @@ def configure_logs(*, as_json: bool, level: str) -> None:
     """
     shared: list[Any] = [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _stamped,
         _without_secrets,
     ]
     renderer: list[Any] = (
@@ -77,8 +76,7 @@ def _line(logger: _Lines, method: str, event: MutableMapping[str, Any]) -> bytes
         event = structlog.processors.format_exc_info(logger, method, event)
     event["logger"] = logger.name
     event["level"] = "error" if method == "exception" else method
-    event["timestamp"] = datetime.now(UTC)
-    return orjson.dumps(event, default=str, option=_OPTIONS)
+    return orjson.dumps(_stamped(logger, method, event), default=str, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _logger_name(logger: _Lines, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
