@@ -17,6 +17,7 @@ from store.postgresql_announcements import Announcements, PostgreSQLChanges
 from store.postgresql_connections import Connection, Connections
 from store.postgresql_faults import raise_if_sick
 from store.statements import Statement
+from store.turns import Turns
 
 Result = TypeVar("Result")
 
@@ -59,6 +60,7 @@ class PostgreSQLDatabase:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._announcements = Announcements(connections)
+        self._turns = Turns(connections.patience)
 
     @classmethod
     async def open(cls, location: PostgreSQL, *, patience: timedelta, connections: int) -> "PostgreSQLDatabase":
@@ -93,7 +95,7 @@ class PostgreSQLDatabase:
     @asynccontextmanager
     async def transaction(self, *alone_in: str) -> AsyncIterator[_Transaction]:
         """Keep the contract of `Database.transaction`."""
-        async with self._connections.borrowed() as connection:
+        async with self._turns.of(alone_in), self._connections.borrowed() as connection:
             tx = _Transaction(connection)
             is_over = False
             try:

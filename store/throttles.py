@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_with_conflicts
 
 from store.database import Reader, Transaction
+from store.leftovers import delete_unheld
 from store.statements import Statement
 from store.tables import throttles
 
@@ -29,13 +30,11 @@ _BRING_FORWARD = Statement(
     .values(full_at=throttles.c.full_at - bindparam("milliseconds"))
 )
 _PRUNE = Statement(
-    delete(throttles).where(
-        throttles.c.key.in_(
-            select(throttles.c.key)
-            .where(throttles.c.full_at <= bindparam("now"))
-            .order_by(throttles.c.full_at)
-            .limit(_PRUNED_AT_MOST)
-        )
+    delete_unheld(
+        throttles.c.key,
+        throttles.c.full_at <= bindparam("now"),
+        at_most=_PRUNED_AT_MOST,
+        first=throttles.c.full_at,
     )
 )
 
