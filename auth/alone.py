@@ -1,7 +1,7 @@
 """What is decided alone: names, for `Database.transaction`, of what nobody else may decide about meanwhile.
 
-Whoever reads how something stands, and writes because of it, names it; and so does whoever changes how it stands. Each
-name is of one person, one account or one network wherever that will do: what has no name in common goes on side by side.
+Whoever reads how something stands, and writes because of it, names it; and so does whoever changes how it stands. Where
+that will do, a name is of one person, one account or one network: what has no name in common goes on side by side.
 What a single statement decides, such as an UPDATE of what still is as it was, or an INSERT of what may be there only
 once, needs no name.
 """
@@ -14,9 +14,7 @@ ADMINISTRATORS = "administrators"
 
 
 def account(account_id: str | None) -> str:
-    """Name all that decides what a person, or a service account, may: that it is enabled, its roles, sessions,
-    password, tokens and credentials.
-    """
+    """Name all that decides what a person or service account may, as roles, passwords, tokens and sessions do."""
     return f"account {account_id}"
 
 

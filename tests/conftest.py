@@ -1,13 +1,14 @@
 """The personas and the houses they call at. `ada` is a user, `grace` an administrator, `nobody` has no credential."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from store.locations import PostgreSQL
 from tests.house import Client, House, OpenHouse, Person
 from tests.postgres import GIVEN, QUICK, Postgres, postgres_server, prepared
 
@@ -49,6 +50,19 @@ def database_for(request: pytest.FixtureRequest) -> Callable[[str], dict[str, st
 
 
 @pytest.fixture(scope="session")
+def give_back(request: pytest.FixtureRequest) -> Callable[[Iterable[dict[str, str]]], None]:
+    """Take databases back, for which nobody has a house any more."""
+
+    def take(databases: Iterable[dict[str, str]]) -> None:
+        for settings in databases:
+            if "database_url" in settings:
+                made: Postgres = request.getfixturevalue("postgres")
+                made.give_back(PostgreSQL(settings["database_url"]))
+
+    return take
+
+
+@pytest.fixture(scope="session")
 async def shared_houses(
     tmp_path_factory: pytest.TempPathFactory, database_for: Callable[[str], dict[str, str]]
 ) -> AsyncIterator[Callable[[str], Awaitable[House]]]:
@@ -74,7 +88,10 @@ async def house(engine_name: str, shared_houses: Callable[[str], Awaitable[House
 
 @pytest.fixture
 async def open_house(
-    engine_name: str, tmp_path: Path, database_for: Callable[[str], dict[str, str]]
+    engine_name: str,
+    tmp_path: Path,
+    database_for: Callable[[str], dict[str, str]],
+    give_back: Callable[[Iterable[dict[str, str]]], None],
 ) -> AsyncIterator[OpenHouse]:
     """Give a test houses of its own: it says with which domains and settings. Of one name, they share a database."""
     databases: dict[str, dict[str, str]] = {}
@@ -86,6 +103,7 @@ async def open_house(
             return await stack.enter_async_context(House(tmp_path / name, **databases[name] | arguments))
 
         yield open_one
+    give_back(databases.values())
 
 
 @pytest.fixture
