@@ -174,6 +174,7 @@ class KeyRing:
                 await self._add(tx, spare)
                 rows = await store.signing_keys.load_all(tx)
         self.forget(kid)
+        now = self._clock.now()  # the key that signs now may have begun in a later second than this did
         current = current_of(rows, now)
         return next(standing_of(row, rows, now) for row in rows if row == current)
 
