@@ -449,25 +449,27 @@ async def test_guesses_at_the_same_moment_in_two_processes_are_counted_exactly(a
 
 
 async def test_what_is_given_back_while_another_process_counts_is_not_lost(alone: Two) -> None:
-    def throttles(house: House) -> Throttles:
-        auth = house.auth
-        return Throttles(
-            Foundation(auth.database, auth.clock, auth.policy, auth.rights, auth.audit), [Secret("x" * 43)]
-        )
-
     alone.one.clock.stop()
     alone.other.clock.stop()
-    at = Origin(address="198.51.100.1")
-    guess = await throttles(alone.one).count_guess("login", at, user_id=None, typed="ada")
-    _, second = await alone.at_once(
-        throttles(alone.one).give_back_alone(guess),
-        throttles(alone.other).count_guess("login", at, user_id=None, typed="ada"),
-        at="throttles",
-    )
-    full_at = dict(rows(alone.one, "SELECT key, full_at FROM throttles"))
-    skew = abs(second.at - guess.at)
-    for bucket in second.buckets:
-        assert full_at[bucket.key] <= second.at + bucket.rate.interval + skew  # as after one guess, and not after two
+    one, other = throttles_of(alone.one), throttles_of(alone.other)
+    for number in range(4):
+        guess: dict[str, Any] = {
+            "origin": Origin(address=f"198.51.{number}.1"),
+            "user_id": None,
+            "typed": f"ada{number}",
+        }
+        given = await one.count_guess("login", **guess)
+        _, second = await alone.at_once(one.give_back_alone(given), other.count_guess("login", **guess), at="throttles")
+        full_at = dict(rows(alone.one, "SELECT key, full_at FROM throttles"))
+        skew = abs(second.at - given.at)
+        for bucket in second.buckets:
+            assert full_at[bucket.key] <= second.at + bucket.rate.interval + skew  # as after one guess, not after two
+
+
+def throttles_of(house: House) -> Throttles:
+    auth = house.auth
+    foundation = Foundation(auth.database, auth.clock, auth.policy, auth.rights, auth.audit)
+    return Throttles(foundation, [Secret("x" * 43)])
 
 
 # --- Others go on ----------------------------------------------------------------------------------------------------
