@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,19 @@ async def open_house(
     database_for: Callable[[str], dict[str, str]],
     give_back: Callable[[Iterable[dict[str, str]]], None],
 ) -> AsyncIterator[OpenHouse]:
-    """Give a test houses of its own: it says with which domains and settings. Of one name, they share a database."""
+    """Give a test houses of its own: it says with which domains and settings. Of one name, they share a database.
+
+    `ahead` is how far the clock of one is ahead when it opens.
+    """
     databases: dict[str, dict[str, str]] = {}
     async with AsyncExitStack() as stack:
 
-        async def open_one(name: str = "own", **arguments: Any) -> House:
+        async def open_one(name: str = "own", *, ahead: timedelta = timedelta(), **arguments: Any) -> House:
             if name not in databases:
                 databases[name] = database_for(engine_name)
-            return await stack.enter_async_context(House(tmp_path / name, **databases[name] | arguments))
+            house = House(tmp_path / name, **databases[name] | arguments)
+            house.clock.move(ahead)
+            return await stack.enter_async_context(house)
 
         yield open_one
     give_back(databases.values())

@@ -40,6 +40,26 @@ def is_on_postgresql(house: House) -> bool:
     return isinstance(house.settings.database, PostgreSQL)
 
 
+def everything(house: House) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all rows of all tables."""
+    with elsewhere(house) as ask:
+        tables = ask(_TABLES_OF_POSTGRESQL if is_on_postgresql(house) else _TABLES_OF_SQLITE)
+        return {name: ask(f"SELECT * FROM {name}") for (name,) in tables}  # noqa: S608
+
+
+def stored(house: House) -> bytes:
+    """Return all that is stored, as whoever steals it can search it."""
+    if is_on_postgresql(house):
+        cells = (cell for rows in everything(house).values() for row in rows for cell in row)
+        return b"\n".join(cell if isinstance(cell, bytes) else str(cell).encode() for cell in cells)
+    folder = house.settings.data_dir
+    return b"".join(file.read_bytes() for file in sorted(folder.glob("watchword.sqlite*")))
+
+
+_TABLES_OF_SQLITE = "SELECT name FROM sqlite_master WHERE type = 'table'"
+_TABLES_OF_POSTGRESQL = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+
+
 @contextmanager
 def held(house: House, table: str) -> Iterator[Callable[[int], Awaitable[None]]]:
     """Let nobody write to a table, on SQLite to none; the block is handed what waits until so many stand before it.

@@ -3,10 +3,13 @@
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from urllib.parse import urlsplit
 
+from store.locations import PostgreSQL
 from store.tables import metadata
-from tests.elsewhere import elsewhere, is_on_postgresql
+from tests.elsewhere import Ask, elsewhere, is_on_postgresql
 from tests.house import House
+from tests.postgres import connected, of_server
 
 Fault = Callable[[House], AbstractContextManager[None]]
 
@@ -24,6 +27,43 @@ def locked(house: House) -> Iterator[None]:
             ask("BEGIN IMMEDIATE")
         yield
         ask("ROLLBACK")
+
+
+@contextmanager
+def gone(house: House) -> Iterator[Ask]:
+    """Take the database away for a while; another program that had it open has it still."""
+    with elsewhere(house) as ask:
+        ask("SELECT count(*) FROM audit_events")
+        with _closed_server(house) if is_on_postgresql(house) else _renamed_file(house):
+            yield ask
+
+
+@contextmanager
+def _renamed_file(house: House) -> Iterator[None]:
+    file = house.database_file
+    away = file.rename(file.with_name("away"))
+    try:
+        yield
+    finally:
+        away.rename(file)
+
+
+@contextmanager
+def _closed_server(house: House) -> Iterator[None]:
+    location = house.settings.database
+    assert isinstance(location, PostgreSQL)
+    name = urlsplit(location.uri).path[1:]
+    with connected(of_server(location.uri, "postgres").uri) as ask:
+        ask(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        ask(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = $1 AND application_name = 'watchword'",
+            name,
+        )
+        try:
+            yield
+        finally:
+            ask(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 @contextmanager

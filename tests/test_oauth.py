@@ -26,6 +26,8 @@ from tests.documents import CREATE, CREATE_API_TOKEN, CREATE_KEY, CREATE_SECRET,
 from tests.faults import locked
 from tests.house import LOG_IN, ORIGIN, PASSWORD, WHO_AM_I, Answer, Client, House, OpenHouse, Person
 
+ON_BOTH_ENGINES = True
+
 LOG_IN_BY_BODY = """
 mutation($input: LoginInput!) { login(input: $input) { ... on LoginSucceeded { accessToken refreshToken } } }
 """

@@ -20,6 +20,8 @@ from tests.faults import full, locked
 from tests.house import House, OpenHouse
 from tests.streams import PATIENCE, following, listeners
 
+ON_BOTH_ENGINES = True
+
 TOPIC = "notes:added"
 
 

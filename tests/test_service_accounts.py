@@ -28,6 +28,8 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from schema import Domain, has_role
 from tests.house import ORIGIN, Answer, Client, House, OpenHouse, Person
 
+ON_BOTH_ENGINES = True
+
 ACCOUNT = """
 fragment account on ServiceAccount {
   id clientId name scopes isOfInstallation createdAt disabledAt

@@ -5,6 +5,8 @@ from typing import Any
 
 from tests.house import PASSWORD, House, OpenHouse
 
+ON_BOTH_ENGINES = True
+
 CREATE = """
 mutation($input: CreateFirstAdministratorInput!) {
   createFirstAdministrator(input: $input) {

@@ -1,7 +1,7 @@
 """The bookshop: a catalogue that everybody reads, and a shelf that is each reader's own."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,8 @@ from examples.bookshop.service import ADDED, WRITE, Bookshop
 from examples.bookshop.tables import metadata
 from tests.house import Client, House, Person
 from tests.streams import following
+
+ON_BOTH_ENGINES = True
 
 BOOKS = """
 query Books($first: Int! = 20, $after: String) {
@@ -64,12 +66,15 @@ FOLLOW = "subscription { bookAdded { id title author shelvedAt } }"
 
 
 @pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+async def house(
+    engine_name: str, tmp_path_factory: pytest.TempPathFactory, database_for: Callable[[str], dict[str, Any]]
+) -> AsyncIterator[House]:
     """Open a Watchword with the bookshop in it, handed over in code."""
     with pytest.MonkeyPatch.context() as environment:
         # Whoever has the example running has it named here too, and it would come twice.
         environment.delenv("WATCHWORD_DOMAINS", raising=False)
-        opened = House(tmp_path_factory.mktemp("bookshop"), domains=[bookshop])
+        settings = database_for(engine_name)
+        opened = House(tmp_path_factory.mktemp("bookshop"), domains=[bookshop], **settings)
     async with opened:
         yield opened
 
