@@ -49,11 +49,11 @@ def everything(house: House) -> dict[str, list[tuple[Any, ...]]]:
 
 def stored(house: House) -> bytes:
     """Return all that is stored, as whoever steals it can search it."""
+    found = [file.read_bytes() for file in sorted(house.settings.data_dir.rglob("*")) if file.is_file()]
     if is_on_postgresql(house):
         cells = (cell for rows in everything(house).values() for row in rows for cell in row)
-        return b"\n".join(cell if isinstance(cell, bytes) else str(cell).encode() for cell in cells)
-    folder = house.settings.data_dir
-    return b"".join(file.read_bytes() for file in sorted(folder.glob("watchword.sqlite*")))
+        found += [cell if isinstance(cell, bytes) else str(cell).encode() for cell in cells]
+    return b"\n".join(found)
 
 
 _TABLES_OF_SQLITE = "SELECT name FROM sqlite_master WHERE type = 'table'"

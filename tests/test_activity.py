@@ -300,8 +300,9 @@ async def test_a_database_that_fails_for_a_moment_ends_no_stream_loses_nothing_a
 
 async def test_another_program_that_holds_the_write_lock_keeps_nothing_from_those_who_listen(
     open_house: OpenHouse,
+    impatient: timedelta,
 ) -> None:
-    house = await open_house(database_timeout=timedelta(milliseconds=50))
+    house = await open_house(database_timeout=impatient)
     rows = await house.auth.activity.all(watcher())
     await record(house, None, what="before")
     with locked(house):

@@ -613,8 +613,8 @@ async def test_a_bad_token_is_bad_even_while_the_database_is_gone(open_house: Op
     assert (await present(house)).reason == "NOT_AUTHENTICATED"
 
 
-async def test_a_locked_database_logs_nobody_out_and_loses_nothing(open_house: OpenHouse) -> None:
-    house = await open_house(database_timeout=timedelta(milliseconds=50))
+async def test_a_locked_database_logs_nobody_out_and_loses_nothing(open_house: OpenHouse, impatient: timedelta) -> None:
+    house = await open_house(database_timeout=impatient)
     ada = await house.person("ada")
     good = cookies(**jar(ada.client))
     with locked(house):
@@ -628,8 +628,10 @@ async def test_a_locked_database_logs_nobody_out_and_loses_nothing(open_house: O
     assert (await house.client().log_in(ada.email)).data["login"]["viewer"]["id"] == ada.id
 
 
-async def test_a_browser_that_returns_while_the_database_is_locked_is_not_logged_out(open_house: OpenHouse) -> None:
-    house = await open_house(database_timeout=timedelta(milliseconds=50))
+async def test_a_browser_that_returns_while_the_database_is_locked_is_not_logged_out(
+    open_house: OpenHouse, impatient: timedelta
+) -> None:
+    house = await open_house(database_timeout=impatient)
     ada = await house.person("ada")
     house.clock.move(timedelta(minutes=10))
     secret = cookies(session=jar(ada.client)["session"])
@@ -640,8 +642,10 @@ async def test_a_browser_that_returns_while_the_database_is_locked_is_not_logged
     assert (await present(house, secret)).data["viewer"]["id"] == ada.id
 
 
-async def test_a_browser_that_returns_while_the_database_is_locked_can_read(open_house: OpenHouse) -> None:
-    house = await open_house(database_timeout=timedelta(milliseconds=50))
+async def test_a_browser_that_returns_while_the_database_is_locked_can_read(
+    open_house: OpenHouse, impatient: timedelta
+) -> None:
+    house = await open_house(database_timeout=impatient)
     ada = await house.person("ada")
     house.clock.move(timedelta(minutes=10))
     with locked(house):

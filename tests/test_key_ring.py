@@ -492,8 +492,10 @@ async def test_operators_who_rotate_at_the_same_time_in_two_processes_rotate_onc
     assert len(await standings(one)) == 3
 
 
-async def test_while_the_database_is_locked_the_key_that_signed_goes_on(open_house: OpenHouse) -> None:
-    house = await open_house(database_timeout=timedelta(milliseconds=50))
+async def test_while_the_database_is_locked_the_key_that_signed_goes_on(
+    open_house: OpenHouse, impatient: timedelta
+) -> None:
+    house = await open_house(database_timeout=impatient)
     ada = await house.person("ada")
     first, following = await current(house), await published_next(house)
     move(90 * DAY - HOUR, house)

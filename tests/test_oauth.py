@@ -1058,8 +1058,10 @@ async def test_failures_are_recorded_to_the_owner_with_what_was_wrong_and_once_a
     assert len(await failures()) == 3
 
 
-async def test_a_failure_that_cannot_be_recorded_is_answered_as_any_other(open_house: OpenHouse) -> None:
-    house = await open_house(database_timeout=timedelta(milliseconds=50))
+async def test_a_failure_that_cannot_be_recorded_is_answered_as_any_other(
+    open_house: OpenHouse, impatient: timedelta
+) -> None:
+    house = await open_house(database_timeout=impatient)
     robot = await robot_of(await house.person("ada"), house)
     with locked(house):
         answer = await robot.ask(**{**robot.by_secret, "client_secret": "wrong"})

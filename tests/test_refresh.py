@@ -445,9 +445,9 @@ async def test_after_a_restart_the_session_goes_on_where_it_was(open_house: Open
 
 @pytest.mark.parametrize("fault", [locked, full])
 async def test_what_could_not_be_committed_did_not_happen_and_the_same_token_works(
-    open_house: OpenHouse, fault: Callable[[House], AbstractContextManager[None]]
+    open_house: OpenHouse, impatient: timedelta, fault: Callable[[House], AbstractContextManager[None]]
 ) -> None:
-    house = await open_house(database_timeout=timedelta(milliseconds=50))
+    house = await open_house(database_timeout=impatient)
     ada, client = await house.person("ada"), house.client()
     pairs = await lineage(client, ada.email, 3)
     with fault(house):

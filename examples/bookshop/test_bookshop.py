@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import Connection, inspect
 
 import store.users
 from auth.identity import Identity, IdentityKind
@@ -18,6 +18,7 @@ from auth.refusals import Forbidden
 from examples.bookshop import bookshop
 from examples.bookshop.service import ADDED, WRITE, Bookshop
 from examples.bookshop.tables import metadata
+from store.migration_connections import looking
 from tests.house import Client, House, Person
 from tests.streams import following
 
@@ -367,13 +368,13 @@ async def test_with_an_account_its_shelf_is_gone(house: House, ada: Person, ledg
 
 
 async def test_the_tables_are_as_the_migrations_make_them_with_a_version_table_of_their_own(house: House) -> None:
-    engine = create_engine(f"sqlite:///{house.database_file}")
-    with engine.connect() as connection:
-        tables = set(inspect(connection).get_table_names())
-        assert {"books_catalogue", "books_shelves", "alembic_version_books"} <= tables
+    def compared(connection: Connection) -> tuple[set[str], list[Any]]:
         own = MigrationContext.configure(connection, opts={"include_name": _is_of_the_bookshop})
-        assert compare_metadata(own, metadata) == []
-    engine.dispose()
+        return set(inspect(connection).get_table_names()), compare_metadata(own, metadata)
+
+    tables, differences = looking(house.settings.database, compared)
+    assert {"books_catalogue", "books_shelves", "alembic_version_books"} <= tables
+    assert differences == []
 
 
 def _is_of_the_bookshop(name: str | None, kind: str, _parents: object) -> bool:

@@ -113,6 +113,15 @@ async def open_house(
 
 
 @pytest.fixture
+def impatient(engine_name: str) -> timedelta:
+    """Say for how long a house is to wait whose database somebody holds: it costs the test as much.
+
+    A server and its client have more to do in it than a library has that opens a file, on a machine that is busy.
+    """
+    return timedelta(milliseconds={"sqlite": 50, "postgresql": 400}[engine_name])
+
+
+@pytest.fixture
 def nobody(house: House) -> Client:
     return house.client()
 
