@@ -107,6 +107,7 @@ def _application(installation: Installation, clock: Clock | None = None) -> Star
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
         installation.prepare_database()
         async with installation.open_auth(clock) as auth, AsyncExitStack() as stack:
+            auth.housekeeping.begin()
             services = {
                 domain.name: await stack.enter_async_context(domain.lifespan(auth))
                 for domain in installation.domains
