@@ -23,8 +23,10 @@ from store.fence import MigrationRefused
 from store.migrate import MigrationFailed
 from store.users import UserRow
 from token_explained import explain
+from web.certificates import CertificateRefused
 
 _MENDABLE = (
+    CertificateRefused,
     DomainRefused,
     UnguardedField,
     MigrationRefused,

@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     connections_per_address: int = Field(default=200, ge=1)
     allow_insecure_http: bool = False
     public_url: str = ""
+    tls_certificate: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
+    tls_key: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
     allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(_listed)] = []
     trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(_networks)] = []
     get_queries: bool = False
@@ -150,7 +152,7 @@ class Settings(BaseSettings):
     @property
     def is_behind_a_proxy(self) -> bool:
         """Whether people reach it over https, which it does not speak, and it listens to this machine alone."""
-        return self.is_production and _is_loopback(self.host)
+        return self.is_production and self.tls_certificate is None and _is_loopback(self.host)
 
     @property
     def database_file(self) -> Path:
@@ -174,6 +176,20 @@ class Settings(BaseSettings):
                 "must begin with https:// beyond this machine, because cookies and passwords travel in it; "
                 "WATCHWORD_ALLOW_INSECURE_HTTP=true overrides this"
             )
+        return value
+
+    @field_validator("tls_certificate")
+    @classmethod
+    def _public_by_https(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and not str(info.data.get("public_url", "https:")).startswith("https:"):
+            raise ValueError("needs a WATCHWORD_PUBLIC_URL that begins with https://")
+        return value
+
+    @field_validator("tls_key")
+    @classmethod
+    def _both_or_neither(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if "tls_certificate" in info.data and (value is None) != (info.data["tls_certificate"] is None):
+            raise ValueError("is set together with WATCHWORD_TLS_CERTIFICATE, or not at all")
         return value
 
     @field_validator("allowed_origins")
