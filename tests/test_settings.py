@@ -45,6 +45,8 @@ def test_in_development_nothing_needs_setting() -> None:
         "connections_per_address": 200,
         "allow_insecure_http": False,
         "public_url": "http://127.0.0.1:8000",
+        "tls_certificate": None,
+        "tls_key": None,
         "allowed_origins": [],
         "trusted_proxies": [],
         "get_queries": False,

@@ -55,6 +55,14 @@ def listening(
     return config
 
 
+def possible_connections(wanted: int) -> int:
+    """Return how many of the wanted connections a process of this machine's may have, asking for nothing."""
+    hard = wanted if resource is None else resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if resource is None or hard == resource.RLIM_INFINITY:
+        return wanted
+    return min(wanted, max(hard - _OTHER_DESCRIPTORS, 1))
+
+
 def _descriptors(wanted: int) -> int:
     """Return how many files this process may have open, having asked for as many as are wanted."""
     if resource is None:
