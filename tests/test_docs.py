@@ -38,7 +38,7 @@ from cli import main as watchword
 from schema import Context, Domain, Guard, build_schema
 from schema.errors import Code
 from server import create_app
-from settings import CONFIG_FILE, PREFIX, Settings, load_settings
+from settings import CONFIG_FILE, PREFIX, SECRETS_DIR, Settings, load_settings
 from tests.house import LOG_IN, PASSWORD, House, Person
 from tests.running import ROOT, Server, serving
 from web.socket_messages import Close
@@ -142,14 +142,17 @@ def _failure_codes() -> dict[str, set[str]]:
 
 def test_every_setting_has_an_entry_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = table("docs/settings.md", "## All of them")
-    assert set(entries) == {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_FILE}
+    assert set(entries) == {PREFIX + name.upper() for name in Settings.model_fields} | {
+        CONFIG_FILE,
+        SECRETS_DIR,
+    }
     usual = load_settings()
     for setting, (default, _) in entries.items():
         if default != "none":
             monkeypatch.setenv(setting, default.strip("`"))
             assert load_settings() == usual, f"{setting} has another default"
             monkeypatch.delenv(setting)
-    without = {name for name, cells in entries.items() if cells[0] == "none"} - {CONFIG_FILE}
+    without = {name for name, cells in entries.items() if cells[0] == "none"} - {CONFIG_FILE, SECRETS_DIR}
     assert all(not getattr(usual, name.removeprefix(PREFIX).lower()) for name in without)
 
 
