@@ -78,7 +78,7 @@ SELECT
     current_setting('transaction_read_only')::bool AS is_read_only,
     least(
         current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
-        (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
+        (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = session_user),
         (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database())
     ) AS most_connections,
     (

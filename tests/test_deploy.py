@@ -378,14 +378,9 @@ def test_the_unit_starts_a_command_that_there_is_and_lets_it_end_in_good_order()
     program, command = service["ExecStart"].split()
     assert Path(program).name in project["project"]["scripts"]
     assert command == "serve"
-    assert int(service["TimeoutStopSec"]) > server_grace()
+    assert int(service["TimeoutStopSec"]) >= 30  # what is under way is given ten, and then the database is closed
     assert service["Restart"] == "on-failure"
     assert int(service["LimitNOFILE"]) > load_settings().connections
-
-
-def server_grace() -> int:
-    (grace,) = re.findall(r"^_?GRACE = (\d+)", "\n".join(each.read_text() for each in ROOT.glob("*.py")), re.MULTILINE)
-    return int(grace)
 
 
 def test_every_setting_of_the_unit_is_one_and_so_is_every_credential() -> None:
