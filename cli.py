@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import wraps
 
 import click
+import orjson
 
 import doctor as doctors
 from auth import scopes
@@ -23,8 +24,10 @@ from store.fence import MigrationRefused
 from store.migrate import MigrationFailed
 from store.users import UserRow
 from token_explained import explain
+from web.certificates import CertificateRefused
 
 _MENDABLE = (
+    CertificateRefused,
     DomainRefused,
     UnguardedField,
     MigrationRefused,
@@ -77,12 +80,17 @@ def migrate_command(installation: Installation) -> None:
 
 
 @main.command()
+@click.option("--online", is_flag=True, help="Ask the public URL too, as a client does.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings for a program.")
 @_on_the_installation
-def doctor(installation: Installation) -> None:
+def doctor(installation: Installation, online: bool, as_json: bool) -> None:
     """Look for what is wrong with this installation, and say how to mend it."""
-    findings = doctors.examine(installation)
-    for finding in findings:
-        click.echo(str(finding))
+    findings = doctors.examine(installation, online=online)
+    if as_json:
+        click.echo(orjson.dumps([finding.as_json() for finding in findings], option=orjson.OPT_INDENT_2))
+    else:
+        for finding in findings:
+            click.echo(str(finding))
     if any(not finding.is_good for finding in findings):
         sys.exit(1)
 

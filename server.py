@@ -19,6 +19,7 @@ from auth.secret import Secret
 from installation import Installation, assemble
 from schema import Domain
 from settings import Settings, WrongSettings
+from web.certificates import CertificateFiles
 from web.connections import ConnectionLimits
 from web.listening import listening
 from web.logs import configure_logs
@@ -65,6 +66,7 @@ def serve(installation: Installation) -> None:
             settings.connections_per_address,
             tuple(settings.trusted_proxies),
         ),
+        certificate=_certificate(settings),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -130,6 +132,11 @@ def _application(installation: Installation, clock: Clock | None = None) -> Star
         body_timeout=settings.request_timeout,
     )
     return build_app(installation.built.schema, edge, lifespan=lifespan)
+
+
+def _certificate(settings: Settings) -> CertificateFiles | None:
+    certificate, key = settings.tls_certificate, settings.tls_key
+    return None if certificate is None or key is None else CertificateFiles(certificate, key)
 
 
 def _bound(settings: Settings) -> socket.socket:

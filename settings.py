@@ -1,11 +1,13 @@
 """Every setting, with its default: the one module that reads the environment.
 
-Settings are read once, from `WATCHWORD_*` and from the TOML file that `WATCHWORD_CONFIG_FILE` names (the environment
-counts), and all faults are reported at once. docs/settings.md has an entry for each; a test holds the two together.
+Settings are read once, from `WATCHWORD_*`, from the files of the folder that `WATCHWORD_SECRETS_DIR` names, and from
+the TOML file that `WATCHWORD_CONFIG_FILE` names (the first of these counts), and all faults are reported at once.
+docs/settings.md has an entry for each; a test holds the two together.
 """
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
@@ -18,6 +20,7 @@ from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
+    SecretsSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
@@ -26,6 +29,7 @@ from store.locations import Location, SQLiteFile, read_location
 
 PREFIX = "WATCHWORD_"
 CONFIG_FILE = "WATCHWORD_CONFIG_FILE"
+SECRETS_DIR = "WATCHWORD_SECRETS_DIR"
 _FOR_TESTS = "WATCHWORD_TEST_"
 
 SHORTEST_SECRET_KEY = 32
@@ -94,6 +98,8 @@ class Settings(BaseSettings):
     connections_per_address: int = Field(default=200, ge=1)
     allow_insecure_http: bool = False
     public_url: str = ""
+    tls_certificate: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
+    tls_key: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
     allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(_listed)] = []
     trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(_networks)] = []
     get_queries: bool = False
@@ -142,10 +148,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read arguments before the environment, and the environment before the file."""
+        """Read arguments before the environment, that before the folder of secrets, and all of them before the file."""
         del dotenv_settings, file_secret_settings
-        file = _config_file()
-        return (init_settings, env_settings, *([TomlConfigSettingsSource(settings_cls, Path(file))] if file else []))
+        folder, file = _named(SECRETS_DIR), _named(CONFIG_FILE)
+        return (
+            init_settings,
+            env_settings,
+            *([SecretsSettingsSource(settings_cls, Path(folder))] if folder else []),
+            *([TomlConfigSettingsSource(settings_cls, Path(file))] if file else []),
+        )
 
     @property
     def is_production(self) -> bool:
@@ -155,7 +166,7 @@ class Settings(BaseSettings):
     @property
     def is_behind_a_proxy(self) -> bool:
         """Whether people reach it over https, which it does not speak, and it listens to this machine alone."""
-        return self.is_production and _is_loopback(self.host)
+        return self.is_production and self.tls_certificate is None and _is_loopback(self.host)
 
     @property
     def database(self) -> Location:
@@ -184,6 +195,20 @@ class Settings(BaseSettings):
                 "must begin with https:// beyond this machine, because cookies and passwords travel in it; "
                 "WATCHWORD_ALLOW_INSECURE_HTTP=true overrides this"
             )
+        return value
+
+    @field_validator("tls_certificate")
+    @classmethod
+    def _public_by_https(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and not str(info.data.get("public_url", "https:")).startswith("https:"):
+            raise ValueError("needs a WATCHWORD_PUBLIC_URL that begins with https://")
+        return value
+
+    @field_validator("tls_key")
+    @classmethod
+    def _both_or_neither(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if "tls_certificate" in info.data and (value is None) != (info.data["tls_certificate"] is None):
+            raise ValueError("is set together with WATCHWORD_TLS_CERTIFICATE, or not at all")
         return value
 
     @field_validator("allowed_origins")
@@ -248,11 +273,15 @@ class Settings(BaseSettings):
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings, arguments counting before the environment. Raises `WrongSettings` with every fault."""
     faults = [f"{name}: there is no such setting" for name in _unknown(os.environ)]
-    if (file := _config_file()) and not Path(file).is_file():
+    if (file := _named(CONFIG_FILE)) and not Path(file).is_file():
         # Read as if it were empty, a production server would start as one in development.
         faults.append(f"{CONFIG_FILE}: there is no file {file}")
+    if folder := _named(SECRETS_DIR):
+        # What is passed over there, with a warning, would be left to its default.
+        faults += [f"{SECRETS_DIR}: {fault}" for fault in _faults_of_folder(Path(folder))]
     try:
-        settings = Settings(**overrides)
+        with warnings.catch_warnings(action="ignore"):
+            settings = Settings(**overrides)
     except ValidationError as error:
         faults += [_fault(dict(fault)) for fault in error.errors(include_url=False, include_input=False)]
     except (OSError, ValueError) as error:
@@ -263,13 +292,26 @@ def load_settings(**overrides: Any) -> Settings:
     raise WrongSettings(sorted(faults))
 
 
-def _config_file() -> str | None:
+def _named(where: str) -> str | None:
     # In any case of letters, as the other settings are.
-    return next((value for name, value in os.environ.items() if name.upper() == CONFIG_FILE), None)
+    return next((value for name, value in os.environ.items() if name.upper() == where), None)
+
+
+def _faults_of_folder(folder: Path) -> list[str]:
+    try:
+        files = [file for file in folder.iterdir() if file.name.upper().startswith(PREFIX)]
+    except OSError as error:
+        raise WrongSettings([f"{SECRETS_DIR}: {folder} cannot be read: {error.strerror}"]) from error
+    unknown = _unknown({file.name: "" for file in files})
+    return [
+        *(f"{folder} has a file {name.lower()}, and there is no such setting" for name in unknown),
+        *(f"{file} cannot be read" for file in files if not (file.is_file() and os.access(file, os.R_OK))),
+        *(f"{file} leads out of the folder" for file in files if folder.resolve() not in file.resolve().parents),
+    ]
 
 
 def _unknown(environment: Mapping[str, str]) -> list[str]:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_FILE}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_FILE, SECRETS_DIR}
     given = {name.upper() for name in environment if name.upper().startswith(PREFIX)}
     return sorted(name for name in given - known if not name.startswith(_FOR_TESTS))
 
