@@ -22,6 +22,7 @@ from settings import SHORTEST_SECRET_KEY, Settings, WrongSettings, load_settings
 from store import StoreUnavailable, migrate
 from store.migrate import Pending
 from store.namespaces import Namespace
+from store.revisions import Revisions
 from store.sqlite import SQLiteDatabase
 
 
@@ -61,6 +62,10 @@ class Installation:
             )
         if behind := self.pending_migrations():
             raise StoreUnavailable(f"the database is behind in {behind[0].namespace!r}: run `watchword migrate`")
+
+    def known_revisions(self) -> list[Revisions]:
+        """Return the revisions of the database that this program knows, for each line of migrations."""
+        return migrate.known_revisions(self._namespaces())
 
     @asynccontextmanager
     async def open_auth(self, clock: Clock | None = None, *, to_look: bool = False) -> AsyncIterator[Auth]:

@@ -41,6 +41,11 @@ class Operation:
     _cost: Cost
     _limits: Limits
 
+    @property
+    def name(self) -> str | None:
+        """What the document calls it: letters, digits and underscores."""
+        return self.node.name.value if self.node.name else None
+
     def cost(self, variables: Mapping[str, Any] | None) -> int:
         """Return what it costs with these variables."""
         return self._cost.given(variables or {}) if self._cost.varying else self._cost.fixed

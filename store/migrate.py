@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 from store.database import StoreUnavailable
 from store.fence import MigrationRefused, fenced
 from store.namespaces import CORE, Namespace
+from store.revisions import Revisions
 from store.sqlite_faults import unavailable_when_sick
 
 _HERE = Path(__file__).parent / "migrations"
@@ -66,6 +67,16 @@ def pending(path: Path, domains: Sequence[Namespace] = ()) -> list[Pending]:
     with _connection(path, writing=False) as connection:
         found = [_pending(connection, namespace) for namespace in (CORE, *domains)]
         return [behind for behind in found if behind is not None]
+
+
+def known_revisions(domains: Sequence[Namespace] = ()) -> list[Revisions]:
+    """Return the revisions that this program knows. Raises `MigrationRefused` for a folder that is not there."""
+    lines = []
+    for namespace in (CORE, *domains):
+        head = _head(namespace)
+        known = {script.revision for script in _scripts(namespace).walk_revisions()}
+        lines.append(Revisions(namespace.name, namespace.version_table, head, frozenset(known - {head})))
+    return lines
 
 
 def _apply(connection: Connection, namespace: Namespace) -> None:

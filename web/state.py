@@ -1,17 +1,22 @@
 """What a request finds in its ASGI scope: the running services, and its own id."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from starlette.types import Scope
 
 from auth import Auth
+from schema.context import Context
+from store.revisions import Revisions
+from web.metrics_counts import Ran
 
 _REQUEST_ID = "watchword.request_id"
 _ADDRESS = "watchword.address"
 _OPERATIONS = "watchword.operations"
+_RAN = "watchword.ran"
 _REFUSED = "watchword.refused"
 _NOTHING: Mapping[str, str] = {}
 RUNTIME = "watchword.runtime"
@@ -21,11 +26,15 @@ RUNTIME = "watchword.runtime"
 class Runtime:
     """What the lifespan opened: `auth`, and each domain's service by the domain's name.
 
-    `ending` is set when the server has been told to stop, and waits for what it has not answered yet.
+    `revisions` is what this program knows of the database's migrations, and `patience` how long a database that does
+    not answer is waited for. `ending` is set when the server has been told to stop, and waits for what it has not
+    answered yet.
     """
 
     auth: Auth
     services: Mapping[str, Any]
+    revisions: Sequence[Revisions] = ()
+    patience: timedelta = timedelta(seconds=2)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -60,6 +69,18 @@ def note_operations(scope: Scope, how_many: int) -> None:
 def operations_of(scope: Scope) -> int:
     """Return how many operations a socket has carried."""
     return int(scope.get(_OPERATIONS, 0))
+
+
+def note_operation(scope: Scope, context: Context) -> None:
+    """Say which operation a request carries, if its document is valid."""
+    if context.operation is not None:
+        scope[_RAN] = Ran(context.operation, context.is_strangers)
+
+
+def ran_by(scope: Scope) -> Ran | None:
+    """Return the operation that a request carries, if one is known."""
+    ran: Ran | None = scope.get(_RAN)
+    return ran
 
 
 def note_refusal(scope: Scope, code: str, sentence: str | None = None, **more: str) -> None:
