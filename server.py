@@ -64,7 +64,8 @@ def serve(
     """Serve until told to stop; while there is no administrator, first print the token that makes one.
 
     Of several processes of one server each has its `siblings`, so that whichever shows the metrics shows those of all;
-    where they are shown at an address of its own, one process is given the socket (`bound_for_metrics`). Raises `WrongSettings` for an address that cannot be listened on, and whatever preparing the database raises.
+    where they are shown at an address of its own, one of them is given the socket (`bound_for_metrics`).
+    Raises `WrongSettings` for an address that cannot be listened on, and whatever preparing the database raises.
     """
     settings = installation.settings
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())

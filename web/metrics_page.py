@@ -6,7 +6,6 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from http import HTTPStatus
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
@@ -43,22 +42,16 @@ class MetricsPage:
 
     async def _answer(self, scope: Scope) -> Response:
         if scope["path"] != PATH:
-            return refusal_response(scope, HTTPStatus.NOT_FOUND, Code.NOT_FOUND, "There is nothing at this path.")
+            return refusal_response(scope, 404, Code.NOT_FOUND, "There is nothing at this path.")
         if not self._may_see(scope):
             message = "The metrics are shown to those who present their token."
             challenge = {"www-authenticate": 'Bearer realm="metrics"'}
-            return refusal_response(scope, HTTPStatus.UNAUTHORIZED, Code.UNAUTHENTICATED, message, challenge)
+            return refusal_response(scope, 401, Code.UNAUTHENTICATED, message, challenge)
         if scope["method"] not in {"GET", "HEAD"}:
             message, allowed = "This path does not take this method.", {"allow": "GET, HEAD"}
-            return refusal_response(scope, HTTPStatus.METHOD_NOT_ALLOWED, Code.BAD_REQUEST, message, allowed)
-        return Response(
-            await self._metrics.page(),
-            headers={
-                "content-type": CONTENT_TYPE_PLAIN_0_0_4,
-                "cache-control": "no-store",
-                "x-content-type-options": "nosniff",
-            },
-        )
+            return refusal_response(scope, 405, Code.BAD_REQUEST, message, allowed)
+        headers = {"content-type": CONTENT_TYPE_PLAIN_0_0_4, "cache-control": "no-store"}
+        return Response(await self._metrics.page(), headers=headers)
 
     def _may_see(self, scope: Scope) -> bool:
         if self._token is None:
