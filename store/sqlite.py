@@ -27,6 +27,10 @@ _DIALECT = sqlite_dialect(paramstyle="qmark")
 # every request of this process pays for it: raise it and one sick file stalls the whole server.
 _READ_PATIENCE = timedelta(milliseconds=50)
 
+# How late somebody who waits for changes may hear of one, and when they read again without having heard of any.
+_BETWEEN_LOOKS = timedelta(milliseconds=25)
+_LOOKS_IN_VAIN = 200
+
 # How long reads may go on from a file that was deleted, or replaced by a backup.
 _LOOK_EVERY = timedelta(seconds=1)
 
@@ -71,6 +75,32 @@ class _Connection:
         with unavailable_when_sick():
             return self.raw.execute(compiled.sql, compiled.arguments(values)).rowcount
 
+    def announce(self) -> None:
+        """Do nothing: whoever waits looks at the file's own version."""
+
+    def version(self) -> int:
+        """Return a number that is another one whenever another connection, of any process, has committed."""
+        with unavailable_when_sick():
+            version: int = self.raw.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+
+class _Changes:
+    """Looks at the file's version again and again: that costs 3 µs, and reads no table."""
+
+    def __init__(self, version: Callable[[], int]) -> None:
+        self._version = version
+        self._seen = version()
+
+    async def wait(self) -> None:
+        """Keep the contract of `Changes.wait`."""
+        for _ in range(_LOOKS_IN_VAIN):
+            await asyncio.sleep(_BETWEEN_LOOKS.total_seconds())
+            version = self._version()
+            if version != self._seen:
+                self._seen = version
+                return
+
 
 class SQLiteDatabase:
     """A SQLite file that is migrated already, open for this process; keeps the contract of `Database`."""
@@ -104,8 +134,9 @@ class SQLiteDatabase:
         return await self._reader.all(statement, **values)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[_Connection]:
+    async def transaction(self, *alone_in: str) -> AsyncIterator[_Connection]:
         """Keep the contract of `Database.transaction`; one at a time in this process, and among all processes."""
+        del alone_in  # everybody is alone in everything
         await self._take_turn()
         try:
             self._require_file()
@@ -119,6 +150,10 @@ class SQLiteDatabase:
                     await self._in_thread("ROLLBACK")
         finally:
             self._turn.release()
+
+    def changes(self) -> _Changes:
+        """Keep the contract of `Database.changes`."""
+        return _Changes(self._version)
 
     async def ping(self) -> None:
         """Keep the contract of `Database.ping`."""
@@ -138,6 +173,9 @@ class SQLiteDatabase:
                 self._thread.shutdown()
                 self._reader.raw.close()
                 self._writer.raw.close()
+
+    def _version(self) -> int:
+        return self._reader.version()
 
     async def _take_turn(self) -> None:
         try:

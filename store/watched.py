@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
-from store.database import Database, Row, StoreUnavailable, Transaction
+from store.database import Changes, Database, Row, StoreUnavailable, Transaction
 from store.statements import Statement
 
 Around = Callable[[], AbstractContextManager[object]]
@@ -39,12 +39,12 @@ class WatchedDatabase:
             raise
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    async def transaction(self, *alone_in: str) -> AsyncIterator[Transaction]:
         """Keep the contract of `Database.transaction`; then do what was to be done once it was committed."""
         to_do: list[Callable[[], None]] = []
         try:
             with self.around():
-                async with self._database.transaction() as tx:
+                async with self._database.transaction(*alone_in) as tx:
                     # An engine may use one object again, but for one transaction at a time: until the block is left.
                     self._after_commit[id(tx)] = to_do
                     try:
@@ -60,6 +60,10 @@ class WatchedDatabase:
     def after_commit(self, tx: Transaction, function: Callable[[], None]) -> None:
         """Call a function once this transaction, which is under way here, was committed; otherwise never."""
         self._after_commit[id(tx)].append(function)
+
+    def changes(self) -> Changes:
+        """Keep the contract of `Database.changes`."""
+        return self._database.changes()
 
     async def ping(self) -> None:
         """Keep the contract of `Database.ping`."""
