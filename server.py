@@ -188,7 +188,11 @@ def _bound(host: str, port: int, setting: str) -> socket.socket:
         family, kind, protocol, _, address = found[0]
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        try:
+            listening.bind(address)
+        except OSError:
+            listening.close()
+            raise
     except OSError as error:
         where = f"{host}:{port}"
         raise WrongSettings([f"{setting}: {where} cannot be listened on: {error.strerror or error}"]) from error
