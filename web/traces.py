@@ -8,6 +8,7 @@ counted (`web.metrics_names`). Where spans are sent is said by OTEL's own variab
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from threading import Thread
 
 from opentelemetry.context import Context as Linked
 from opentelemetry.context import attach, detach
@@ -35,7 +36,7 @@ _NAME = "watchword"
 _NOT_TRACED = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS"})
 _FAULTS = frozenset({Code.INTERNAL.name, Code.UNAVAILABLE.name})
-_LAST_SECONDS = 5.0  # to send what is left when the server ends
+_LAST_SECONDS = 3.0  # to send what is left when the server ends
 
 
 def _otlp() -> SpanProcessor:
@@ -68,7 +69,10 @@ class Traces:
             yield
         finally:
             self._tracer = NoOpTracer()
-            await asyncio.to_thread(_end, provider)
+            # A thread that nothing waits for: a collector that does not answer must not keep a server from ending.
+            ending = Thread(target=provider.shutdown, name="watchword-traces", daemon=True)
+            ending.start()
+            await asyncio.to_thread(ending.join, _LAST_SECONDS)
 
     def around(self, app: ASGIApp, counts: Counts) -> ASGIApp:
         """Return an application that does the same, with a span for each request."""
@@ -166,8 +170,3 @@ def _resource() -> Resource:
     found = Resource.create()
     is_named = not str(found.attributes.get(SERVICE_NAME, "unknown_service")).startswith("unknown_service")
     return found if is_named else found.merge(Resource({SERVICE_NAME: _NAME}))
-
-
-def _end(provider: TracerProvider) -> None:
-    provider.force_flush(int(_LAST_SECONDS * 1000))
-    provider.shutdown()
