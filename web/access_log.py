@@ -10,17 +10,19 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth.ids import new_id
+from schema.context import Context
 from schema.errors import Code
 from web.client_address import ClientAddress
-from web.metrics_counts import Counts, Ran
+from web.metrics_counts import Counts
 from web.responses import refusal_response
 from web.shown import shown
-from web.state import name_request, operations_of, ran_by, refusal_of
+from web.state import context_of, name_request, operations_of, refusal_of
 
 _log = structlog.get_logger("watchword.access")
 
 _LONGEST_PATH = 500
 _LONGEST_NAME = 100
+_NOTHING: Mapping[str, str] = {}
 
 # RFC 6455 §7.4.1: a connection that was lost without a word; and a server that cannot go on.
 _LOST = 1006
@@ -65,8 +67,8 @@ class AccessLog:
             message = "Something went wrong on our side."
             await refusal_response(scope, 500, Code.INTERNAL, message)(scope, receive, send_named)
         finally:
-            seconds, ran, refused = time.perf_counter() - begun, ran_by(scope), refusal_of(scope)
-            self._counts.request(scope["path"], status, ran, refused.get("code"), seconds)
+            seconds, context, refused = time.perf_counter() - begun, context_of(scope), refusal_of(scope)
+            self._counts.request(scope["path"], status, context, refused.get("code"), seconds)
             self._log.info(
                 "request",
                 request_id=request_id,
@@ -75,7 +77,7 @@ class AccessLog:
                 status=status,
                 milliseconds=round(seconds * 1000, 2),
                 address=address,
-                **(named(ran) if ran is not None else {}),
+                **named(context),
                 **refused,
             )
 
@@ -124,9 +126,10 @@ class AccessLog:
             )
 
 
-def named(ran: Ran) -> Mapping[str, str]:
-    """Return what a line of log says of an operation: GraphQL's names are letters, digits and underscores."""
-    operation = ran.operation
+def named(context: Context | None) -> Mapping[str, str]:
+    """Return what a line of log says of an operation, if there is one that is valid."""
+    if context is None or (operation := context.operation) is None:
+        return _NOTHING
     if (name := operation.name) is None:
         return {"type": operation.kind}
     return {"type": operation.kind, "operation": name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"}

@@ -5,8 +5,8 @@ Nothing here knows how it is shown. A request pays for all of it with less than 
 
 from bisect import bisect_left
 from collections import defaultdict
-from typing import NamedTuple
 
+from schema.context import Context
 from schema.prepared import Operation
 from web.metrics_names import OTHER, OperationNames
 
@@ -31,13 +31,6 @@ PATHS = frozenset(
 STATIC = "/static"
 
 
-class Ran(NamedTuple):
-    """An operation of a valid document that somebody asked for, and whether nothing is known of them."""
-
-    operation: Operation
-    is_strangers: bool
-
-
 class Times:
     """How long something took, each time."""
 
@@ -59,31 +52,35 @@ class Counts:
         self.refusals: defaultdict[str, int] = defaultdict(int)
         self.sockets_open = 0
 
-    def request(self, path: str, status: int, ran: Ran | None, code: str | None, seconds: float) -> None:
-        """Count a request over HTTP; `code` is that of what was refused, and `ran` what it carried."""
+    def request(self, path: str, status: int, context: Context | None, code: str | None, seconds: float) -> None:
+        """Count a request over HTTP; `code` is that of what was refused, and `context` the operation's that it was."""
         known = path if path in PATHS else STATIC if path.startswith(STATIC + "/") else OTHER
         self.requests[known, status] += 1
-        if ran is not None:
-            self.operation(ran, code, seconds)
+        if context is not None:
+            self.operation(context, code, seconds)
         elif code is not None:
             self.refusals[code] += 1
 
-    def operation(self, ran: Ran, code: str | None, seconds: float) -> None:
-        """Count an operation, by whatever transport it came. How long somebody follows something is no latency."""
-        kind = ran.operation.kind
-        label = self._names.label(ran.operation.name, is_strangers=ran.is_strangers)
-        self.operations[label, kind, code or OK] += 1
+    def operation(self, context: Context, code: str | None, seconds: float) -> None:
+        """Count an operation, by whatever transport it came; one whose document is not valid is a refusal and no more.
+
+        How long somebody follows something is no latency.
+        """
         if code is not None:
             self.refusals[code] += 1
-        if kind != "subscription":
-            times = self.times[label]
-            times.buckets[bisect_left(BOUNDS, seconds)] += 1
-            times.seconds += seconds
+        operation = context.operation
+        if operation is not None:
+            label, kind = self.label(operation, context), operation.kind
+            self.operations[label, kind, code or OK] += 1
+            if kind != "subscription":
+                times = self.times[label]
+                times.buckets[bisect_left(BOUNDS, seconds)] += 1
+                times.seconds += seconds
 
-    def label(self, ran: Ran) -> str:
+    def label(self, operation: Operation, context: Context) -> str:
         """Return the name that an operation is counted under."""
-        return self._names.label(ran.operation.name, is_strangers=ran.is_strangers)
+        return self._names.known(operation.name) or self._names.new(operation.name, is_strangers=context.is_strangers)
 
     def refused(self, code: str) -> None:
-        """Count what was refused before it was known to be an operation, on a socket."""
+        """Count what was refused before there was anything to run."""
         self.refusals[code] += 1

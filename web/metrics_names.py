@@ -22,13 +22,13 @@ class OperationNames:
         self._places = MOST_NAMES if trusted is None else 0
         self._of_strangers = min(MOST_OF_STRANGERS, self._places)
 
-    def label(self, name: str | None, *, is_strangers: bool) -> str:
-        """Return what an operation of this name, or of none, is counted under."""
-        known = self._labels.get(name)
-        return known if known is not None else self._newcomer(str(name), is_strangers=is_strangers)
+    def known(self, name: str | None) -> str | None:
+        """Return what an operation of this name, or of none, is counted under, if that was decided."""
+        return self._labels.get(name)
 
-    def _newcomer(self, name: str, *, is_strangers: bool) -> str:
-        if not self._places or (is_strangers and not self._of_strangers) or len(name) > _LONGEST:
+    def new(self, name: str | None, *, is_strangers: bool) -> str:
+        """Decide what a name that is not known is counted under; `is_strangers` is of whom nothing is known."""
+        if name is None or not self._places or (is_strangers and not self._of_strangers) or len(name) > _LONGEST:
             return OTHER
         self._places -= 1
         self._of_strangers -= is_strangers

@@ -14,7 +14,7 @@ from schema.errors import Code, refusal
 from schema.execution import Answer, refused_answer
 from schema.requests import GraphQLRequest
 from web.access_log import named
-from web.metrics_counts import Counts, Ran
+from web.metrics_counts import Counts
 from web.socket_messages import written
 from web.socket_wire import ClientGone
 
@@ -126,25 +126,15 @@ class SocketOperations:
             self._end(end)
         finally:
             seconds = time.perf_counter() - begun
-            ran = self._count(operation, seconds)
+            self._counts.operation(operation.context, operation.code, seconds)
             _log.info(
                 "operation",
                 request_id=operation.context.request_id,
                 socket=self._socket_id,
                 milliseconds=round(seconds * 1000, 2),
-                **(named(ran) if ran is not None else {}),
+                **named(operation.context),
                 **({"code": operation.code} if operation.code else {}),
             )
-
-    def _count(self, operation: _Operation, seconds: float) -> Ran | None:
-        context = operation.context
-        if context.operation is not None:
-            ran = Ran(context.operation, context.is_strangers)
-            self._counts.operation(ran, operation.code, seconds)
-            return ran
-        if operation.code is not None:
-            self._counts.refused(operation.code)
-        return None
 
     async def _answer(self, operation: _Operation, request: GraphQLRequest) -> None:
         try:

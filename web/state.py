@@ -11,12 +11,11 @@ from starlette.types import Scope
 from auth import Auth
 from schema.context import Context
 from store.revisions import Revisions
-from web.metrics_counts import Ran
 
 _REQUEST_ID = "watchword.request_id"
 _ADDRESS = "watchword.address"
 _OPERATIONS = "watchword.operations"
-_RAN = "watchword.ran"
+_CONTEXT = "watchword.context"
 _REFUSED = "watchword.refused"
 _NOTHING: Mapping[str, str] = {}
 RUNTIME = "watchword.runtime"
@@ -72,15 +71,14 @@ def operations_of(scope: Scope) -> int:
 
 
 def note_operation(scope: Scope, context: Context) -> None:
-    """Say which operation a request carries, if its document is valid."""
-    if context.operation is not None:
-        scope[_RAN] = Ran(context.operation, context.is_strangers)
+    """Say in which context a request has something run; the operation is there if its document is valid."""
+    scope[_CONTEXT] = context
 
 
-def ran_by(scope: Scope) -> Ran | None:
-    """Return the operation that a request carries, if one is known."""
-    ran: Ran | None = scope.get(_RAN)
-    return ran
+def context_of(scope: Scope) -> Context | None:
+    """Return the context of what a request has run, None for one that came to nothing of the kind."""
+    context: Context | None = scope.get(_CONTEXT)
+    return context
 
 
 def note_refusal(scope: Scope, code: str, sentence: str | None = None, **more: str) -> None:

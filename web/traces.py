@@ -25,10 +25,10 @@ from schema.context import Context
 from schema.errors import Code
 from schema.execution import Answer
 from schema.requests import GraphQLRequest
-from web.metrics_counts import OK, Counts, Ran
+from web.metrics_counts import OK, Counts
 from web.request_headers import RequestHeaders
 from web.socket_operations import Followed
-from web.state import ran_by, refusal_of, request_id_of
+from web.state import context_of, refusal_of, request_id_of
 from web.trusted_proxies import Network, TrustedProxies
 
 _NAME = "watchword"
@@ -97,7 +97,7 @@ class Traces:
                     span.set_attribute("http.request.method", method if method in _METHODS else "_OTHER")
                     span.set_attribute("http.response.status_code", status)
                     span.update_name(f"HTTP {method if method in _METHODS else 'request'}")
-                    _describe(span, counts, ran_by(scope), refusal_of(scope).get("code"), request_id_of(scope))
+                    _describe(span, counts, context_of(scope), refusal_of(scope).get("code"), request_id_of(scope))
 
         return traced
 
@@ -148,19 +148,18 @@ class _TracedOperations:
         """Run any operation."""
         with self._span() as span:
             answer = await self._schema.follow(request, context, is_watched=is_watched)
-            ran = None if context.operation is None else Ran(context.operation, context.is_strangers)
             code = answer.code if isinstance(answer, Answer) else None
-            _describe(span, self._counts, ran, code, context.request_id)
+            _describe(span, self._counts, context, code, context.request_id)
         return answer
 
 
-def _describe(span: Span, counts: Counts, ran: Ran | None, code: str | None, request_id: str) -> None:
+def _describe(span: Span, counts: Counts, context: Context | None, code: str | None, request_id: str) -> None:
     span.set_attribute("watchword.request_id", request_id)
     span.set_attribute("watchword.outcome", code or OK)
     if code in _FAULTS:
         span.set_status(Status(StatusCode.ERROR))
-    if ran is not None:
-        name, kind = counts.label(ran), ran.operation.kind
+    if context is not None and (operation := context.operation) is not None:
+        name, kind = counts.label(operation, context), operation.kind
         span.update_name(f"{kind} {name}")
         span.set_attribute("graphql.operation.type", kind)
         span.set_attribute("graphql.operation.name", name)
