@@ -116,6 +116,19 @@ def users_create(
 
 
 @main.group()
+def sessions() -> None:
+    """Look after sessions."""
+
+
+@sessions.command("prune")
+@_on_the_installation
+def sessions_prune(installation: Installation) -> None:
+    """Remove the sessions that ended longer ago than they are kept. Servers do it by themselves, every hour."""
+    installation.require_database()
+    click.echo(f"Sessions removed: {asyncio.run(_prune(installation))}.")
+
+
+@main.group()
 def keys() -> None:
     """Look after the keys that sign tokens."""
 
@@ -191,6 +204,11 @@ def _piped(what: str) -> str:
         return sys.stdin.buffer.readline().decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise click.ClickException(f"{what} is not text in UTF-8") from error
+
+
+async def _prune(installation: Installation) -> int:
+    async with installation.open_auth(to_look=True) as auth:
+        return await auth.housekeeping.prune_sessions()
 
 
 async def _standings(installation: Installation) -> list[KeyStanding]:

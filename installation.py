@@ -82,6 +82,8 @@ class Installation:
             access_token_lifetime=settings.access_token_lifetime,
             session_idle_timeout=settings.session_idle_timeout,
             session_lifetime=settings.session_lifetime,
+            session_retention=settings.session_retention,
+            audit_retention=settings.audit_retention,
             hashing=HashingCost(settings.password_memory_kib, settings.password_iterations, settings.password_threads),
             guesses_per_address=settings.guesses_per_address,
             budget=settings.budget,

@@ -143,6 +143,7 @@ def _application(
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
         installation.prepare_database()
         async with installation.open_auth(clock) as auth, AsyncExitStack() as stack:
+            auth.housekeeping.begin()
             services = {
                 domain.name: await stack.enter_async_context(domain.lifespan(auth))
                 for domain in installation.domains

@@ -133,6 +133,8 @@ class Settings(BaseSettings):
     )
     session_idle_timeout: Duration = Field(default=timedelta(days=30), ge=timedelta(minutes=10))
     session_lifetime: Duration = Field(default=timedelta(days=90), ge=timedelta(minutes=10), le=timedelta(days=366))
+    session_retention: Duration = Field(default=timedelta(days=30), ge=timedelta(days=1))
+    audit_retention: Duration = Field(default=timedelta(days=400), ge=timedelta(0))
     password_memory_kib: int = Field(default=19456, ge=8, le=1_048_576)
     password_iterations: int = Field(default=2, ge=1, le=100)
     password_threads: int = Field(default=2, ge=1, le=64)

@@ -11,6 +11,7 @@ from auth.clock import Clock, SystemClock
 from auth.extra_claims import ExtraClaims
 from auth.foundation import Foundation
 from auth.gate import Gate
+from auth.housekeeping import Housekeeping
 from auth.issuer import Issuer
 from auth.key_ring import KeyRing
 from auth.login import Login
@@ -62,9 +63,11 @@ class Auth:
     activity: Activity
     publications: Publications
     budgets: Budgets
+    housekeeping: Housekeeping
 
     async def close(self) -> None:
         """End every stream, and the threads that hash. The database is closed by whoever opened it."""
+        await self.housekeeping.close()
         await self.activity.close()
         await self.publications.close()
         self.passwords.close()
@@ -125,4 +128,5 @@ async def open_auth(
         activity=Activity(database),
         publications=Publications(database, clock),
         budgets=Budgets(policy, clock),
+        housekeeping=Housekeeping(foundation, key_ring),
     )

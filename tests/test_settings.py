@@ -71,6 +71,8 @@ def test_in_development_nothing_needs_setting() -> None:
         "access_token_lifetime": timedelta(minutes=5),
         "session_idle_timeout": timedelta(days=30),
         "session_lifetime": timedelta(days=90),
+        "session_retention": timedelta(days=30),
+        "audit_retention": timedelta(days=400),
         "password_memory_kib": 19456,
         "password_iterations": 2,
         "password_threads": 2,
