@@ -23,6 +23,7 @@ from store import Database, StoreUnavailable, migrate
 from store.engines import open_database
 from store.migrate import Pending
 from store.namespaces import Namespace
+from store.revisions import Revisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,10 @@ class Installation:
             )
         if behind := self.pending_migrations():
             raise StoreUnavailable(f"the database is behind in {behind[0].namespace!r}: run `watchword migrate`")
+
+    def known_revisions(self) -> list[Revisions]:
+        """Return the revisions of the database that this program knows, for each line of migrations."""
+        return migrate.known_revisions(self._namespaces())
 
     @asynccontextmanager
     async def open_auth(self, clock: Clock | None = None, *, to_look: bool = False) -> AsyncIterator[Auth]:

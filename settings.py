@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from datetime import timedelta
+from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,6 +37,9 @@ SHORTEST_SECRET_KEY = 32
 
 # OWASP's pairs for argon2id with one thread, each as costly to crack as the others: memory in KiB, and iterations.
 _LEAST_COSTS = ((47104, 1), (19456, 2), (12288, 3), (9216, 4), (7168, 5))
+
+# Those that only the extra `otel` brings.
+_TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 _USUAL_PORT = {"http": ":80", "https": ":443"}
 _ORIGIN = re.compile(
@@ -77,6 +81,13 @@ def _networks(value: object) -> object:
                 f"must be a list of addresses and networks like 127.0.0.1,10.0.0.0/24; {item!r} is not one"
             ) from error
     return value
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _none_if_empty(value: object) -> object:
@@ -136,7 +147,12 @@ class Settings(BaseSettings):
     guesses_per_address: int = Field(default=60, ge=1, le=1_000_000)
     budget: int = Field(default=100_000, ge=0)
     anonymous_budget: int = Field(default=20_000, ge=0)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int | None, BeforeValidator(_none_if_empty)] = Field(default=None, ge=1, le=65535)
+    metrics_token: Annotated[SecretStr | None, BeforeValidator(_none_if_empty)] = None
+    traces: Literal["off", "otlp"] = "off"
     log_format: Literal["auto", "json", "text"] = "auto"
+    log_audit: bool = True
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
@@ -240,6 +256,22 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"must have at least {SHORTEST_SECRET_KEY} characters; `openssl rand -base64 48` makes one"
             )
+        return value
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _long_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET_KEY:
+            raise ValueError(
+                f"must have at least {SHORTEST_SECRET_KEY} characters; `openssl rand -base64 48` makes one"
+            )
+        return value
+
+    @field_validator("traces")
+    @classmethod
+    def _installed(cls, value: str) -> str:
+        if value != "off" and not all(_is_there(module) for module in _TRACING):
+            raise ValueError("must be off without its packages; `pip install 'watchword[otel]'` brings them")
         return value
 
     @field_validator("domains")

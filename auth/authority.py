@@ -33,13 +33,14 @@ from auth.token_status import TokenStatus
 from auth.users import Users
 from auth.verifier import Verifier
 from store import Database
+from store.watched import WatchedDatabase
 
 
 @dataclass(frozen=True, slots=True)
 class Auth:
     """The services, the gate, and what they share. A domain's lifespan is handed this."""
 
-    database: Database
+    database: WatchedDatabase
     clock: Clock
     policy: Policy
     rights: Rights
@@ -58,6 +59,7 @@ class Auth:
     setup: Setup
     users: Users
     passwords: Passwords
+    throttles: Throttles
     activity: Activity
     publications: Publications
     budgets: Budgets
@@ -86,6 +88,7 @@ async def open_auth(
     Raises `SealBroken` when the signing keys were sealed under another secret key, and `StoreUnavailable`.
     """
     clock = clock or SystemClock()
+    database = WatchedDatabase(database)
     foundation = Foundation(database, clock, policy, rights, Audit(database, clock))
     key_ring = KeyRing(foundation, Sealer(secret_keys))
     if not to_look or not await key_ring.open():
@@ -121,6 +124,7 @@ async def open_auth(
         setup=Setup(database, users, clock),
         users=users,
         passwords=passwords,
+        throttles=throttles,
         activity=Activity(database),
         publications=Publications(database, clock),
         budgets=Budgets(policy, clock),

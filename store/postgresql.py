@@ -5,7 +5,7 @@ is taken in the same message that begins the transaction; every statement after 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from hashlib import blake2b
@@ -120,6 +120,11 @@ class PostgreSQLDatabase:
             asking = connection.raw.fetchval("SELECT current_setting('transaction_read_only')")
             if await _Transaction(connection).answered(asking) != "off":
                 raise StoreUnavailable("the database is read-only")
+
+    def gauges(self) -> Mapping[str, int]:
+        """Keep the contract of `Database.gauges`."""
+        held = self._connections
+        return {"open": held.open, "in_use": held.in_use, "waiting": held.waiting}
 
     async def close(self) -> None:
         """Keep the contract of `Database.close`."""

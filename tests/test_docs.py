@@ -319,7 +319,7 @@ def test_every_close_code_of_a_socket_has_an_entry_with_its_sentence() -> None:
 
 
 def test_every_path_has_an_entry() -> None:
-    routes = create_app(load_settings()).routes
+    routes = create_app(load_settings(metrics_token="x" * 32)).routes
     routed = {route.path for route in routes if isinstance(route, Route | Mount)}
     assert set(table("docs/index.md", "## Paths")) == {
         "/graphql",

@@ -81,7 +81,12 @@ def test_in_development_nothing_needs_setting() -> None:
         "guesses_per_address": 60,
         "budget": 100_000,
         "anonymous_budget": 20_000,
+        "metrics_host": "127.0.0.1",
+        "metrics_port": None,
+        "metrics_token": None,
+        "traces": "off",
         "log_format": "auto",
+        "log_audit": True,
         "log_level": "info",
     }
     assert not settings.is_production

@@ -66,6 +66,7 @@ class Connections:
         self._origins: dict[Counted, str | None] = {}
         self._from: Counter[str | None] = Counter()
         self._left_out: dict[Refusal, int] = {}
+        self.refusals: Counter[Refusal] = Counter()
         self._log_again = 0.0
         self._sweeping = False
         seconds = limits.timeout.total_seconds()
@@ -108,6 +109,7 @@ class Connections:
 
     def refused(self, refusal: Refusal, client: Client) -> Refusal:
         """Log a refusal, though of each kind no more than one a second: a flood must not fill the disk."""
+        self.refusals[refusal] += 1
         if refusal in self._left_out:
             self._left_out[refusal] += 1
         else:
