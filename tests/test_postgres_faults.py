@@ -42,7 +42,7 @@ def moments() -> random.Random:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    """A server that keeps what it acknowledges, as it does by default."""
+    """Give a server that keeps what it acknowledges, as it does by default."""
     with postgres_server("max_connections=60", "shared_buffers=64MB") as started:
         yield started
 
@@ -54,7 +54,7 @@ async def status(client: Client, path: str) -> int:
 async def becomes_ready(client: Client, within: float) -> None:
     """Return once it is ready; fail when that takes too long."""
     async with asyncio.timeout(within):
-        while await status(client, "/readyz") != 200:
+        while await status(client, "/readyz") != 200:  # noqa: ASYNC110 - it is another process that is waited for
             await asyncio.sleep(0.02)
 
 
@@ -112,11 +112,16 @@ def serve(data_dir: Path, port: int, database_url: str, log: Path) -> None:
     with log.open("ab") as written:
         os.dup2(written.fileno(), 1)
         os.dup2(written.fileno(), 2)
-    cheap: dict[str, Any] = {"password_memory_kib": 8, "password_iterations": 1, "anonymous_budget": 0}
-    settings = load_settings(
-        data_dir=data_dir, port=port, database_url=database_url, guesses_per_address=1_000_000, **cheap
-    )
-    application.serve(assemble(settings))
+    alike: dict[str, Any] = {
+        "data_dir": data_dir,
+        "database_url": database_url,
+        "public_url": "http://127.0.0.1:8000",
+        "password_memory_kib": 8,
+        "password_iterations": 1,
+        "guesses_per_address": 1_000_000,
+        "anonymous_budget": 0,
+    }
+    application.serve(assemble(load_settings(port=port, **alike)))
 
 
 @dataclass
