@@ -85,8 +85,7 @@ class Announcements:
         self._telling = None
         with suppress(StoreUnavailable), unavailable_when_sick():
             async with self._connections.borrowed() as connection:
-                connection.busy_since = asyncio.get_running_loop().time()
-                await connection.raw.execute(f"NOTIFY {_CHANNEL}")
+                await connection.execute(f"NOTIFY {_CHANNEL}")
 
     async def _listen(self) -> None:
         """Listen while somebody follows; where that cannot be, try again as long as it takes."""
