@@ -20,7 +20,7 @@ from installation import Installation, assemble
 from schema import Domain
 from settings import Settings, WrongSettings
 from web.certificates import CertificateFiles
-from web.connections import ConnectionLimits
+from web.connections import ConnectionLimits, GuardedConfig
 from web.listening import listening
 from web.logs import configure_logs
 from web.metrics import Metrics
@@ -59,40 +59,16 @@ def create_app(
     return _application(assemble(settings, domains), clock, tracing=tracing)
 
 
-def serve(
-    installation: Installation, *, siblings: Siblings | None = None, metrics_listener: socket.socket | None = None
-) -> None:
+def serve(installation: Installation) -> None:
     """Serve until told to stop; while there is no administrator, first print the token that makes one.
 
-    Of several processes of one server each has its `siblings`, so that whichever shows the metrics shows those of all;
-    where they are shown at an address of its own, one of them is given the socket (`bound_for_metrics`).
     Raises `WrongSettings` for an address that cannot be listened on, and whatever preparing the database raises.
     """
     settings = installation.settings
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
     configure_logs(as_json=as_json, level=settings.log_level)
     installation.prepare_database()
-    metrics = Metrics(installation.built.schema, siblings)
-    if siblings is None:
-        metrics_listener = bound_for_metrics(settings)
-    config = listening(
-        _application(installation, metrics=metrics, metrics_listener=metrics_listener),
-        ConnectionLimits(
-            settings.request_timeout,
-            settings.connections,
-            settings.connections_per_address,
-            tuple(settings.trusted_proxies),
-        ),
-        certificate=_certificate(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE,
-    )
-    metrics.connections = config.connections
+    config = _config(installation, metrics_listener=bound_for_metrics(settings))
     # The port is taken first: a second server that finds it taken must not replace the first one's setup token.
     sockets = [_bound(settings.host, settings.port, "WATCHWORD_PORT")]
     if (token := asyncio.run(_issue_setup_token(installation))) is not None:
@@ -115,6 +91,37 @@ class _Server(uvicorn.Server):
         runtime: Runtime = self.lifespan.state[RUNTIME]
         runtime.ending.set()
         await super().shutdown(sockets)
+
+
+def _config(
+    installation: Installation, *, siblings: Siblings | None = None, metrics_listener: socket.socket | None = None
+) -> GuardedConfig:
+    """Return how one process serves.
+
+    Of several processes of one server each has its `siblings`, so that whichever shows the metrics shows those of all.
+    Where they are shown at an address of its own, one of them, or each, is given the same `metrics_listener`.
+    """
+    settings = installation.settings
+    metrics = Metrics(installation.built.schema, siblings)
+    config = listening(
+        _application(installation, metrics=metrics, metrics_listener=metrics_listener),
+        ConnectionLimits(
+            settings.request_timeout,
+            settings.connections,
+            settings.connections_per_address,
+            tuple(settings.trusted_proxies),
+        ),
+        certificate=_certificate(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    metrics.connections = config.connections
+    return config
 
 
 def main() -> None:

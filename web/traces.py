@@ -126,7 +126,7 @@ class Traces:
             span.end()
 
     def _parent(self, scope: Scope) -> Linked:
-        peer = scope["client"]
+        peer = scope.get("client")
         if peer is None or peer[0] not in self._proxies:
             return Linked()
         # Not `tracestate`, nor baggage: both are free text.
