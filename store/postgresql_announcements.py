@@ -90,8 +90,7 @@ class Announcements:
                 self._has_news = False
                 with suppress(StoreUnavailable), unavailable_when_sick():
                     async with self._connections.borrowed() as connection:
-                        connection.busy_since = asyncio.get_running_loop().time()
-                        await connection.raw.execute(f"NOTIFY {_CHANNEL}")
+                        await connection.execute(f"NOTIFY {_CHANNEL}")
         finally:
             self._telling = None
 

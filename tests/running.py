@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ class Server:
     data_dir: Path
     stdout: Path
     stderr: Path
+    trusting: ssl.SSLContext | None = None  # whose word its certificate is taken on, when it speaks TLS
 
     @property
     def port(self) -> str:
@@ -64,7 +66,7 @@ class Server:
 
     def client(self) -> Client:
         """Return a new client that has presented nothing yet: nobody."""
-        return Client(base_url=self.url, timeout=30)
+        return Client(base_url=self.url, timeout=30, verify=self.trusting or True)
 
     def end(self) -> int:
         """Ask it to end, as a service manager does, and return its exit status."""
@@ -79,7 +81,7 @@ class Server:
     def is_ready(self) -> bool:
         assert self.process.poll() is None, self.everything()
         try:
-            return httpx2.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            return httpx2.get(f"{self.url}/readyz", timeout=5, verify=self.trusting or True).status_code == 200
         except httpx2.TransportError:
             return False
 
@@ -89,10 +91,13 @@ class Server:
 
 
 @contextmanager
-def serving(data_dir: Path, *, port: str | None = None, **settings: str) -> Iterator[Server]:
+def serving(
+    data_dir: Path, trusting: ssl.SSLContext | None = None, /, *, port: str | None = None, **settings: str
+) -> Iterator[Server]:
     """Start a server on this data folder, wait until it is ready, and end it, however the block ends.
 
-    The settings are named as in `settings.Settings`; their values are what stands in the environment.
+    The settings are named as in `settings.Settings`; their values are what stands in the environment. Whom its clients
+    are to trust is given when the settings make it speak TLS.
     """
     port = port or free_port()
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -107,7 +112,8 @@ def serving(data_dir: Path, *, port: str | None = None, **settings: str) -> Iter
             stdout=out,
             stderr=err,
         )
-    server = Server(process, f"http://127.0.0.1:{port}", data_dir, stdout, stderr)
+    url = f"http://127.0.0.1:{port}" if trusting is None else f"https://localhost:{port}"
+    server = Server(process, url, data_dir, stdout, stderr, trusting)
     try:
         wait_until(server.is_ready, server.everything, START_SECONDS)
         yield server

@@ -131,8 +131,7 @@ class TimedConnection(HttpToolsProtocol):
             self.transport.close()
             return
         self.transport.write(refusal.as_http(self.server_state.default_headers))
-        # Closed at once, with something unread from the client, the connection would be reset and the answer lost.
-        self.transport.write_eof()
+        self._half_close()
 
     @property
     def _is_answering(self) -> bool:
@@ -150,9 +149,15 @@ class TimedConnection(HttpToolsProtocol):
         """Close after an answer; while the client still sends, only our half: the answer would be lost on its way."""
         if self._stage is BODY:
             self._stage = NOTHING
-            self.transport.write_eof()
+            self._half_close()
         else:
             self.transport.close()
+
+    def _half_close(self) -> None:
+        """Write no more. Closed at once, with something unread from the client, the answer would be lost by a reset."""
+        # TLS has no half that could be closed: the answer says how long it is, and the sweep ends the connection.
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def _disconnect(self) -> None:
         if self._answering is not None and not self._answering.response_complete:
