@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from auth.activity import Activity
 from auth.api_tokens import ApiTokens
 from auth.audit import Audit
+from auth.budget_exchange import BudgetExchange
 from auth.budgets import Budgets
 from auth.clock import Clock, SystemClock
 from auth.extra_claims import ExtraClaims
@@ -67,6 +68,7 @@ class Auth:
 
     async def close(self) -> None:
         """End every stream, and the threads that hash. The database is closed by whoever opened it."""
+        await self.budgets.close()
         await self.housekeeping.close()
         await self.activity.close()
         await self.publications.close()
@@ -127,6 +129,6 @@ async def open_auth(
         throttles=throttles,
         activity=Activity(database),
         publications=Publications(database, clock),
-        budgets=Budgets(policy, clock),
+        budgets=Budgets(policy, clock, BudgetExchange(database, clock, secret_keys)),
         housekeeping=Housekeeping(foundation, key_ring),
     )
