@@ -25,6 +25,8 @@ OWN_MODULES = (
     "installation",
     "settings",
     "token_explained",
+    "worker",
+    "workers",
 )
 
 

@@ -60,6 +60,8 @@ class Connections:
         self._left_out: dict[Refusal, int] = {}
         self._log_again = 0.0
         self._sweeping = False
+        # Set when the server ends: then each connection is closed after the next answer.
+        self.draining = False
         seconds = limits.timeout.total_seconds()
         self.tick = min(_SWEEP_SECONDS, seconds / 4)
         # What is stamped with the sweep's time may be a tick younger than it says, and is never ended too early.

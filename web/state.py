@@ -21,12 +21,14 @@ RUNTIME = "watchword.runtime"
 class Runtime:
     """What the lifespan opened: `auth`, and each domain's service by the domain's name.
 
-    `ending` is set when the server has been told to stop, and waits for what it has not answered yet.
+    `ending` is set when the server has been told to stop, though it may still be serving; and `draining` when it takes
+    nothing new any more, and waits for what it has not answered yet.
     """
 
     auth: Auth
     services: Mapping[str, Any]
     ending: asyncio.Event = field(default_factory=asyncio.Event)
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def runtime_of(scope: Scope) -> Runtime:
