@@ -71,7 +71,7 @@ def serve(installation: Installation) -> None:
 def _serve_as_worker(installation: Installation, handle: Handle) -> None:
     _configure_logs(installation.settings, handle.worker)
     listener, channel = handle.open()
-    _run(WorkerServer(_config(installation), _grace(installation.settings), channel), listener)
+    _run(WorkerServer(_config(installation), _grace(installation.settings), handle.worker, channel), listener)
 
 
 def _run(server: GracefulServer, listener: socket.socket) -> None:

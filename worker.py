@@ -10,14 +10,16 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import Self, cast
 
 from settings import worker_environment
+from web.accepting import SharedListener, Shares
 from web.connections import GuardedConfig
 from web.graceful import Grace, GracefulServer
 
@@ -119,8 +121,9 @@ class WorkerProcess:
 class WorkerServer(GracefulServer):
     """Ends when its parent says so, and when it has none any more."""
 
-    def __init__(self, config: GuardedConfig, grace: Grace, channel: socket.socket) -> None:
+    def __init__(self, config: GuardedConfig, grace: Grace, worker: Worker, channel: socket.socket) -> None:
         super().__init__(config, grace)
+        self._shares = Shares(worker.folder / "connections", worker.slot)
         self._channel = channel
         self._is_replaced = False
 
@@ -129,11 +132,31 @@ class WorkerServer(GracefulServer):
         del sig, frame
         self.should_exit = True
 
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is done ten times a second."""
+        self._shares.set(len(self.config.connections))  # those that were closed, too, make room for others
+        return await super().on_tick(counter)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and tell the parent."""
-        await super().startup(sockets)
+        await super().startup([])
+        for listener in sockets or ():
+            listener.setblocking(False)
+            listener.listen(self.config.backlog)
+            shared = SharedListener(
+                listener,
+                self._protocol,
+                self.config.ssl,
+                connections=self.config.connections,
+                shares=self._shares,
+            )
+            self.servers.append(cast("asyncio.Server", shared))  # as much of one as is used
         asyncio.get_running_loop().add_reader(self._channel, self._hear)
         self._channel.send(_READY)
+
+    def _protocol(self) -> asyncio.Protocol:
+        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def _hear(self) -> None:
         asyncio.get_running_loop().remove_reader(self._channel)

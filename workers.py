@@ -145,6 +145,7 @@ class _Crew:
             place.process = new
         old.retire()
         await self._gone([old], self._to_drain)
+        _log.info("worker_retired", worker=old.slot, pid=old.pid)
         return True
 
     async def _end_all(self) -> bool:

@@ -94,6 +94,7 @@ class GracefulServer(uvicorn.Server):
     def _begin_to_end(self) -> timedelta:
         """Say that the server ends; return for how long it goes on."""
         self.runtime.ending.set()
+        _log.info("ending", delay=self._grace.delay.total_seconds())
         return self._grace.delay
 
     async def _drain(self) -> None:
