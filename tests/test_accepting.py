@@ -1,4 +1,4 @@
-"""Processes that share a socket: a burst of connections is dealt out among them, and nobody waits for one that hangs."""
+"""Processes that share a socket: a burst of connections is dealt out, and one that hangs is not waited for."""
 
 import asyncio
 import socket
@@ -26,6 +26,7 @@ class Counted(asyncio.Protocol):
         self._connections.admit(transport, ("127.0.0.1", 1))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        del exc
         self._connections.release(self._transport)
 
     def review(self, now: float) -> None:
@@ -77,7 +78,7 @@ async def connected(listener: socket.socket, how_many: int) -> AsyncIterator[lis
 async def until_there_are(how_many: int, *running: Process) -> list[int]:
     """Wait until so many connections are taken; return how many each process has."""
     async with asyncio.timeout(PATIENCE):
-        while sum(len(process.connections) for process in running) != how_many:
+        while sum(len(process.connections) for process in running) != how_many:  # noqa: ASYNC110 - nothing tells it
             await asyncio.sleep(0)
     return [len(process.connections) for process in running]
 

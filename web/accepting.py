@@ -18,8 +18,9 @@ from web.connections import Connections
 
 _log = structlog.get_logger("watchword.connections")
 
-# So long another process, which may have other things to do, is waited for; then so many are taken before another wait.
-_WAIT = 0.005
+# So often, and so many seconds each time, another process is waited for, which may have other things to do. If it takes
+# nothing all the same, so many are taken before it is waited for again.
+_MOST_WAITS, _WAIT = 20, 0.001
 _AT_ONCE = 16
 # While no file can be opened.
 _PAUSE = 1.0
@@ -71,7 +72,7 @@ class SharedListener:
         self._shares = shares
         self._loop = asyncio.get_running_loop()
         self._beginning: set[asyncio.Task[None]] = set()
-        self._may_take = 0  # without another look at the others
+        self._waits = self._least = 0
         self._is_closed = False
         shares.set(0)
         self._listen()
@@ -97,32 +98,41 @@ class SharedListener:
 
     def _take(self) -> None:
         """Accept one connection, or leave it to a process that has fewer, for a moment."""
-        mine = len(self._connections) + len(self._beginning)
+        mine = len(self._connections) + self._connections.coming
         self._shares.set(mine)
-        if self._may_take:
-            self._may_take -= 1
-        elif mine - (least := self._shares.least()) > least // 8:
-            self._may_take = _AT_ONCE
+        if self._has_to_wait(mine):
             self._listen_again(_WAIT)
             return
         try:
             accepted, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            self._may_take = 0  # another process was faster, or the client has gone
+            return  # another process was faster, or the client has gone
         except OSError as error:
             _log.error("not_accepted", why=str(error))
             self._listen_again(_PAUSE)
         else:
+            self._connections.coming += 1
+            self._shares.set(mine + 1)
             beginning = self._loop.create_task(self._begin(accepted))
             self._beginning.add(beginning)
             beginning.add_done_callback(self._beginning.discard)
+
+    def _has_to_wait(self, mine: int) -> bool:
+        """Say whether another process has fewer, and has not been waited for in vain."""
+        least = self._shares.least()
+        is_ahead = mine - least > least // 8
+        if not is_ahead or least != self._least:
+            self._waits, self._least = 0, least
+        if is_ahead:
+            self._waits = (self._waits + 1) % (_MOST_WAITS + _AT_ONCE)
+        return 0 < self._waits <= _MOST_WAITS
 
     async def _begin(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)
         try:
             await self._loop.connect_accepted_socket(self._make_protocol, accepted, ssl=self._ssl)
-        except OSError:  # the client has gone, or it speaks no TLS
+        except Exception as error:  # noqa: BLE001 - nobody waits for this task
+            self._connections.coming -= 1
             accepted.close()
-        except Exception:  # noqa: BLE001 - nobody waits for this task
-            _log.exception("not_accepted")
-            accepted.close()
+            if not isinstance(error, OSError):  # the client has gone, or it speaks no TLS
+                _log.exception("not_accepted")
