@@ -9,7 +9,6 @@ import store.signing_keys
 from auth.key_ring import open_key
 from auth.sealing import SealBroken, Sealer
 from installation import Installation
-from store.sqlite import SQLiteDatabase
 from web.routes import STATIC
 
 # The names that this application puts on Python's path. PyPI has packages that own some of them too, and pip
@@ -85,14 +84,15 @@ def _proxies(installation: Installation) -> Iterator[Finding]:
 def _modes(installation: Installation) -> Iterator[Finding]:
     settings = installation.settings
     for path in (settings.data_dir / "secret_key", settings.database_file):
-        if path.exists():
+        if path is not None and path.exists():
             mode = path.stat().st_mode & 0o777
             remedy = f"chmod 600 {path}" if mode & 0o077 else None
             yield Finding(f"mode of {path}", f"{mode:04o}", remedy)
 
 
 def _database(installation: Installation) -> Iterator[Finding]:
-    if not installation.settings.database_file.exists():
+    file = installation.settings.database_file
+    if file is not None and not file.exists():
         yield Finding("database", "not made yet; the first start makes it")
         return
     behind = installation.pending_migrations()
@@ -106,7 +106,7 @@ def _database(installation: Installation) -> Iterator[Finding]:
 
 async def _keys(installation: Installation) -> Finding:
     settings = installation.settings
-    database = SQLiteDatabase(settings.database_file, patience=settings.database_timeout)
+    database = await installation.open_database()
     try:
         rows = await store.signing_keys.load_all(database)
     finally:

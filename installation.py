@@ -19,10 +19,10 @@ from schema.introspection import Introspection
 from schema.limits import Limits
 from schema.trusted_documents import TrustedDocumentsRefused, read_trusted_documents
 from settings import SHORTEST_SECRET_KEY, Settings, WrongSettings, load_settings
-from store import StoreUnavailable, migrate
+from store import Database, StoreUnavailable, migrate
+from store.engines import open_database
 from store.migrate import Pending
 from store.namespaces import Namespace
-from store.sqlite import SQLiteDatabase
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class Installation:
 
     def migrate(self) -> list[Pending]:
         """Bring the database up to date; return what was behind. Raises `MigrationRefused`, `StoreUnavailable`."""
-        return migrate.upgrade(self.settings.database_file, self._namespaces())
+        return migrate.upgrade(self.settings.database, self._namespaces())
 
     def pending_migrations(self) -> list[Pending]:
         """Return what of the database is behind, touching nothing. Raises `StoreUnavailable`."""
-        return migrate.pending(self.settings.database_file, self._namespaces())
+        return migrate.pending(self.settings.database, self._namespaces())
 
     def prepare_database(self) -> None:
         """Migrate or, where that is left to the operator, raise `StoreUnavailable` if the database is behind."""
@@ -54,10 +54,10 @@ class Installation:
         A command that looks after what is there must not make another installation beside it, because it was run in
         another folder or without the server's settings, and must not migrate under a server that is older.
         """
-        if not self.settings.database_file.exists():
+        file = self.settings.database_file
+        if file is not None and not file.exists():
             raise StoreUnavailable(
-                f"there is no database file {self.settings.database_file}: "
-                "run this with the settings of the server, in its folder"
+                f"there is no database file {file}: run this with the settings of the server, in its folder"
             )
         if behind := self.pending_migrations():
             raise StoreUnavailable(f"the database is behind in {behind[0].namespace!r}: run `watchword migrate`")
@@ -82,7 +82,7 @@ class Installation:
             budget=settings.budget,
             anonymous_budget=settings.anonymous_budget,
         )
-        database = SQLiteDatabase(settings.database_file, patience=settings.database_timeout)
+        database = await self.open_database()
         try:
             auth = await open_auth(database, policy, self.built.rights, self.secret_keys(), clock, to_look=to_look)
             try:
@@ -91,6 +91,13 @@ class Installation:
                 await auth.close()
         finally:
             await database.close()
+
+    async def open_database(self) -> Database:
+        """Open the database alone. Raises `StoreUnavailable`."""
+        settings = self.settings
+        return await open_database(
+            settings.database, patience=settings.database_timeout, connections=settings.database_connections
+        )
 
     def secret_keys(self) -> list[Secret]:
         """Return the secret keys; in development, where none is set, the one kept in the data folder."""

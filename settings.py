@@ -22,6 +22,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from store.locations import Location, SQLiteFile, read_location
+
 PREFIX = "WATCHWORD_"
 CONFIG_FILE = "WATCHWORD_CONFIG_FILE"
 _FOR_TESTS = "WATCHWORD_TEST_"
@@ -101,7 +103,8 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(_networks)] = []
     get_queries: bool = False
     data_dir: Path = Path("var")
-    database_url: str = ""
+    database_url: SecretStr = SecretStr("")
+    database_connections: int = Field(default=10, ge=2, le=1_000)
     database_timeout: Duration = Field(default=timedelta(seconds=2), gt=timedelta(0), le=timedelta(minutes=1))
     migrate_on_start: bool = True
     secret_key: Annotated[list[SecretStr], NoDecode, BeforeValidator(_listed)] = []
@@ -158,9 +161,14 @@ class Settings(BaseSettings):
         return self.is_production and _is_loopback(self.host)
 
     @property
-    def database_file(self) -> Path:
-        """The SQLite file that `database_url` names."""
-        return Path(self.database_url.removeprefix("sqlite:///"))
+    def database(self) -> Location:
+        """Where the database is that `database_url` names."""
+        return read_location(self.database_url.get_secret_value())
+
+    @property
+    def database_file(self) -> Path | None:
+        """The database's file, where it is one."""
+        return self.database.path if isinstance(self.database, SQLiteFile) else None
 
     @field_validator("public_url")
     @classmethod
@@ -196,11 +204,10 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _sqlite_file(cls, value: str, info: ValidationInfo) -> str:
-        value = value or f"sqlite:///{info.data.get('data_dir', Path('var')) / 'watchword.sqlite'}"
-        if not value.startswith("sqlite:///") or value.removeprefix("sqlite:///") in {"", ":memory:"}:
-            raise ValueError("must be sqlite:///path/to/file (sqlite:////absolute/path)")
-        return value
+    def _where_it_is(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        url = value.get_secret_value() or f"sqlite:///{info.data.get('data_dir', Path('var')) / 'watchword.sqlite'}"
+        read_location(url)
+        return SecretStr(url)
 
     @field_validator("secret_key")
     @classmethod

@@ -19,7 +19,10 @@ class Activity:
 
     def __init__(self, database: Database) -> None:
         self._following = Following(
-            partial(store.audit_events.ids_since, database), partial(store.audit_events.between, database), _concerned
+            database,
+            partial(store.audit_events.ids_since, database),
+            partial(store.audit_events.between, database),
+            _concerned,
         )
 
     @property

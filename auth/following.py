@@ -1,6 +1,7 @@
 """Following a table that only grows: each new row is handed, once, to everybody who listens for it at the time.
 
-Other processes write to the table too, so it is read again and again, by one task and only while somebody listens.
+Other processes write to the table too, so it is read again whenever one of them may have, by one task and only while
+somebody listens.
 What was rolled back is never seen, and what was committed is seen once, also when the database fails for a moment.
 """
 
@@ -13,11 +14,11 @@ import structlog
 
 from auth.ids import earlier, new_id
 from auth.listener import MOST_WAITING, Listener, Mailbox
-from store import StoreUnavailable
+from store import Changes, Database, StoreUnavailable
 
 _log = structlog.get_logger("watchword.auth")
 
-# How late an event may be. Half of it is twice the reads; one costs 40 µs while nothing happens.
+# After this long a database that failed is asked again.
 _PAUSE = timedelta(milliseconds=250)
 
 # An id is made before its transaction commits, and another process may commit a later one first. So for so long what
@@ -41,15 +42,18 @@ class Following(Generic[Row]):
     """Follows one table.
 
     `ids_since(after, limit)` returns ids, and `between(first, last)` rows, both in the order of the ids; `keys_of` says
-    for whom a row is. What was handed out before is not read again, only its id.
+    for whom a row is. What was handed out before is not read again, only its id. Whoever adds rows to the table
+    announces the transaction.
     """
 
     def __init__(
         self,
+        database: Database,
         ids_since: Callable[[str, int], Awaitable[list[str]]],
         between: Callable[[str, str], Awaitable[list[Row]]],
         keys_of: Callable[[Row], Iterable[str]],
     ) -> None:
+        self._database = database
         self._ids_since = ids_since
         self._between = between
         self._keys_of = keys_of
@@ -97,10 +101,14 @@ class Following(Generic[Row]):
             await asyncio.wait([self._watching])
 
     async def _watch(self) -> None:
+        changes: Changes | None = None
         is_interrupted = False
         while self._mailboxes:
-            await asyncio.sleep(_PAUSE.total_seconds())
             try:
+                if changes is None:
+                    changes = self._database.changes()
+                else:
+                    await changes.wait()
                 async with self._turn:
                     await self._look()
                 is_interrupted = False
@@ -108,6 +116,7 @@ class Following(Generic[Row]):
                 if not is_interrupted:
                     _log.warning("following_interrupted", why=str(error))
                 is_interrupted = True
+                await asyncio.sleep(_PAUSE.total_seconds())
             except Exception as error:  # noqa: BLE001 - it goes on to whoever listens
                 # Nobody waits for this task: those who wait for rows have to hear of it.
                 _log.exception("following_failed")

@@ -35,6 +35,7 @@ class Publications:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._clock = clock
         self._following = Following(
+            database,
             partial(store.publications.ids_since, database),
             partial(store.publications.between, database),
             lambda row: (row.topic,),

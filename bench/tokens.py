@@ -87,7 +87,7 @@ async def warm(installation: Installation, auth: Auth) -> dict[str, Act]:
     text = logged_in.grant.access_token.reveal()
     compiled = sessions._BY_TOKEN.compiled(dialect(paramstyle="qmark"))  # noqa: SLF001 - the floor is this very read
     arguments = compiled.arguments({"session_id": claims.session_id, "signed_by": claims.kid})
-    driver = sqlite3.connect(installation.settings.database_file, isolation_level=None)
+    driver = sqlite3.connect(str(installation.settings.database_file), isolation_level=None)
 
     async def floor() -> object:
         return driver.execute(compiled.sql, arguments).fetchone()

@@ -4,7 +4,7 @@ The store knows rows, not rules: it never decides whether a session may be used,
 It knows nothing of HTTP, GraphQL or tokens, and it has no clock: every instant comes in as an argument.
 """
 
-from store.database import Database, Reader, StoreUnavailable, Transaction
+from store.database import Changes, Database, Reader, StoreUnavailable, Transaction
 from store.statements import Statement
 
-__all__ = ["Database", "Reader", "Statement", "StoreUnavailable", "Transaction"]
+__all__ = ["Changes", "Database", "Reader", "Statement", "StoreUnavailable", "Transaction"]

@@ -69,7 +69,8 @@ _BETWEEN = Statement(
 
 
 async def add(tx: Transaction, event: AuditEventRow) -> None:
-    """Add an event."""
+    """Add an event, of which those who follow the record are told."""
+    tx.announce()
     await tx.run(
         _INSERT,
         id=event.id,

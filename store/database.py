@@ -14,7 +14,11 @@ Row = Sequence[Any]
 
 
 class StoreUnavailable(Exception):
-    """The database is locked, full, gone or closed; nothing of the interrupted transaction was kept."""
+    """The database is locked, full, gone or closed, and nothing of the interrupted transaction was acknowledged.
+
+    Nothing of it was kept either, unless a server of its own was lost in the middle of the COMMIT: what became of that,
+    nobody can know.
+    """
 
 
 class Reader(Protocol):
@@ -42,16 +46,36 @@ class Transaction(Reader, Protocol):
         Raises `StoreUnavailable` when the database cannot be asked.
         """
 
+    def announce(self) -> None:
+        """Wake whoever waits for changes, in every process, once this transaction has been committed."""
+
+
+class Changes(Protocol):
+    """What somebody follows who reads again whenever something may be new."""
+
+    async def wait(self) -> None:
+        """Return once something may have been committed since the last call, by whichever process.
+
+        It may return without a cause, and does so every few seconds at the latest: an announcement can get lost.
+        """
+
 
 class Database(Reader, Protocol):
     """An open database. A read outside a transaction sees everything that was acknowledged before it."""
 
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+    def transaction(self, *alone_in: str) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction that commits when the block ends and rolls back when it raises or is cancelled.
 
+        Of transactions that are `alone_in` the same thing, in whichever processes, one goes on at a time, and each sees
+        what those before it committed. Whoever reads something, decides by it and writes names what they decide about;
+        an engine may do more, and let only one transaction go on at a time.
+
         When the block has ended without an error, what it wrote survives a crash of the machine.
-        Raises `StoreUnavailable` when the write lock is not to be had in time, or the commit fails.
+        Raises `StoreUnavailable` when its turn does not come in time, or the commit fails.
         """
+
+    def changes(self) -> Changes:
+        """Follow what is committed from now on."""
 
     async def ping(self) -> None:
         """Return when the database answers. Raises `StoreUnavailable` when it does not."""

@@ -4,23 +4,22 @@ A namespace has a folder of Alembic revisions and a version table; a domain's ta
 While a domain's migrations run, the database itself refuses whatever would touch a table that is not the domain's.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, create_engine, event
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection
 
 from store.database import StoreUnavailable
 from store.fence import MigrationRefused, fenced
+from store.locations import Location, SQLiteFile
+from store.migration_connections import looking, migrating
 from store.namespaces import CORE, Namespace
-from store.sqlite_faults import unavailable_when_sick
 
 _HERE = Path(__file__).parent / "migrations"
 
@@ -38,34 +37,43 @@ class Pending:
     head: str | None
 
 
-def upgrade(path: Path, domains: Sequence[Namespace] = ()) -> list[Pending]:
-    """Bring a SQLite file, made if need be with mode 0600, up to date; return what was behind.
+def upgrade(location: Location, domains: Sequence[Namespace] = ()) -> list[Pending]:
+    """Bring a database up to date, a SQLite file made if need be with mode 0600; return what was behind.
 
     Processes that start together wait for each other: the first migrates, the others find nothing left to do.
     Raises `MigrationRefused` for a domain that leaves its namespace, `MigrationFailed`, and `StoreUnavailable`.
     """
+    if isinstance(location, SQLiteFile):
+        _make_file(location.path)
+    applied = (migrating(location, partial(_upgraded, namespace=namespace)) for namespace in (CORE, *domains))
+    return [behind for behind in applied if behind is not None]
+
+
+def pending(location: Location, domains: Sequence[Namespace] = ()) -> list[Pending]:
+    """Return the namespaces that are behind, touching nothing. Raises `StoreUnavailable`."""
+    if isinstance(location, SQLiteFile) and not location.path.is_file():
+        return [Pending(namespace.name, None, _head(namespace)) for namespace in (CORE, *domains)]
+
+    def look(connection: Connection) -> list[Pending]:
+        found = (_pending(connection, namespace) for namespace in (CORE, *domains))
+        return [behind for behind in found if behind is not None]
+
+    return looking(location, look)
+
+
+def _make_file(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600, exist_ok=True)
     except OSError as error:
         raise StoreUnavailable(f"the database file cannot be made: {error}") from error
-    applied: list[Pending] = []
-    for namespace in (CORE, *domains):
-        with _connection(path, writing=True) as connection:
-            behind = _pending(connection, namespace)
-            if behind is not None:
-                _apply(connection, namespace)
-                applied.append(behind)
-    return applied
 
 
-def pending(path: Path, domains: Sequence[Namespace] = ()) -> list[Pending]:
-    """Return the namespaces that are behind, touching nothing. Raises `StoreUnavailable`."""
-    if not path.is_file():
-        return [Pending(namespace.name, None, _head(namespace)) for namespace in (CORE, *domains)]
-    with _connection(path, writing=False) as connection:
-        found = [_pending(connection, namespace) for namespace in (CORE, *domains)]
-        return [behind for behind in found if behind is not None]
+def _upgraded(connection: Connection, namespace: Namespace) -> Pending | None:
+    behind = _pending(connection, namespace)
+    if behind is not None:
+        _apply(connection, namespace)
+    return behind
 
 
 def _apply(connection: Connection, namespace: Namespace) -> None:
@@ -76,7 +84,7 @@ def _apply(connection: Connection, namespace: Namespace) -> None:
         raise
     except Exception as error:
         raise MigrationFailed(f"a migration of {namespace.name!r} ({namespace.folder}) failed: {error}") from error
-    if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+    if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
         # They are not enforced while tables are rebuilt, so they are looked at once that is done.
         raise MigrationFailed(f"a migration of {namespace.name!r} left a row that refers to one that is not there")
 
@@ -117,26 +125,3 @@ def _config(connection: Connection, namespace: Namespace) -> Config:
     config.attributes["connection"] = connection
     config.attributes["version_table"] = namespace.version_table
     return config
-
-
-@contextmanager
-def _connection(path: Path, *, writing: bool) -> Iterator[Connection]:
-    engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool, connect_args={"timeout": 30})
-
-    @event.listens_for(engine, "connect")
-    def _leave_transactions_to_us(raw: Any, _record: Any) -> None:
-        # The driver's own habit of committing before DDL would leave half a migration behind.
-        raw.isolation_level = None
-        if writing:
-            raw.execute("PRAGMA journal_mode = WAL")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # With the write lock from the start, processes that come up together migrate one after the other.
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-
-    try:
-        with unavailable_when_sick(), engine.begin() as connection:
-            yield connection
-    finally:
-        engine.dispose()

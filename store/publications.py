@@ -37,7 +37,8 @@ _BETWEEN = Statement(
 
 
 async def add(tx: Transaction, publication: PublicationRow) -> None:
-    """Add a publication."""
+    """Add a publication, of which those who follow its topic are told."""
+    tx.announce()
     await tx.run(
         _INSERT,
         id=publication.id,

@@ -19,6 +19,7 @@ from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 
 from store.database import Row, StoreUnavailable
 from store.sqlite_faults import raise_if_sick, unavailable_when_sick
+from store.sqlite_memory import RememberedRows
 from store.statements import Statement
 
 _DIALECT = sqlite_dialect(paramstyle="qmark")
@@ -26,6 +27,10 @@ _DIALECT = sqlite_dialect(paramstyle="qmark")
 # A reader in WAL mode is only ever held up while another process recovers the log after a crash. The wait is inline, so
 # every request of this process pays for it: raise it and one sick file stalls the whole server.
 _READ_PATIENCE = timedelta(milliseconds=50)
+
+# How late somebody who waits for changes may hear of one, and when they read again without having heard of any.
+_BETWEEN_LOOKS = timedelta(milliseconds=25)
+_LOOKS_IN_VAIN = 200
 
 # How long reads may go on from a file that was deleted, or replaced by a backup.
 _LOOK_EVERY = timedelta(seconds=1)
@@ -42,11 +47,13 @@ class _Connection:
             self.raw.execute("PRAGMA foreign_keys = ON")
             self.raw.execute("PRAGMA journal_mode = WAL")
             self.raw.execute("PRAGMA synchronous = FULL")
+            self._is_reader = read_only
             if read_only:
                 self.raw.execute("PRAGMA query_only = ON")
         except BaseException:
             self.raw.close()
             raise
+        self._remembered = RememberedRows(self.raw)
 
     async def one(self, statement: Statement, /, **values: Any) -> Row | None:
         return self.first(statement, values)
@@ -58,9 +65,15 @@ class _Connection:
 
     def first(self, statement: Statement, values: Mapping[str, Any]) -> Row | None:
         compiled = statement.compiled(_DIALECT)
+        arguments = compiled.arguments(values)
+        if statement.by_every_request and self._is_reader:
+            return self._remembered.first(statement, arguments, lambda: self._first(compiled.sql, arguments))
+        return self._first(compiled.sql, arguments)
+
+    def _first(self, sql: str, arguments: tuple[Any, ...]) -> Row | None:
         # Not `unavailable_when_sick`, which costs as much as a tenth of the read that every request begins with.
         try:
-            row: Row | None = self.raw.execute(compiled.sql, compiled.arguments(values)).fetchone()
+            row: Row | None = self.raw.execute(sql, arguments).fetchone()
         except sqlite3.Error as error:
             raise_if_sick(error)
             raise
@@ -70,6 +83,32 @@ class _Connection:
         compiled = statement.compiled(_DIALECT)
         with unavailable_when_sick():
             return self.raw.execute(compiled.sql, compiled.arguments(values)).rowcount
+
+    def announce(self) -> None:
+        """Do nothing: whoever waits looks at the file's own version."""
+
+    def version(self) -> int:
+        """Return a number that is another one whenever another connection, of any process, has committed."""
+        with unavailable_when_sick():
+            version: int = self.raw.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+
+class _Changes:
+    """Looks at the file's version again and again: that costs 3 µs, and reads no table."""
+
+    def __init__(self, version: Callable[[], int]) -> None:
+        self._version = version
+        self._seen = version()
+
+    async def wait(self) -> None:
+        """Keep the contract of `Changes.wait`."""
+        for _ in range(_LOOKS_IN_VAIN):
+            await asyncio.sleep(_BETWEEN_LOOKS.total_seconds())
+            version = self._version()
+            if version != self._seen:
+                self._seen = version
+                return
 
 
 class SQLiteDatabase:
@@ -104,8 +143,9 @@ class SQLiteDatabase:
         return await self._reader.all(statement, **values)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[_Connection]:
+    async def transaction(self, *alone_in: str) -> AsyncIterator[_Connection]:
         """Keep the contract of `Database.transaction`; one at a time in this process, and among all processes."""
+        del alone_in  # everybody is alone in everything
         await self._take_turn()
         try:
             self._require_file()
@@ -119,6 +159,10 @@ class SQLiteDatabase:
                     await self._in_thread("ROLLBACK")
         finally:
             self._turn.release()
+
+    def changes(self) -> _Changes:
+        """Keep the contract of `Database.changes`."""
+        return _Changes(self._version)
 
     async def ping(self) -> None:
         """Keep the contract of `Database.ping`."""
@@ -134,6 +178,9 @@ class SQLiteDatabase:
                 self._thread.shutdown()
                 self._reader.raw.close()
                 self._writer.raw.close()
+
+    def _version(self) -> int:
+        return self._reader.version()
 
     async def _take_turn(self) -> None:
         try:

@@ -1,6 +1,7 @@
 """The personas and the houses they call at. `ada` is a user, `grace` an administrator, `nobody` has no credential."""
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -8,22 +9,81 @@ from typing import Any
 import pytest
 
 from tests.house import Client, House, OpenHouse, Person
+from tests.postgres import GIVEN, QUICK, Postgres, postgres_server, prepared
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test of a module that says `ON_BOTH_ENGINES = True` on SQLite and on PostgreSQL."""
+    if "engine_name" in metafunc.fixturenames and getattr(metafunc.module, "ON_BOTH_ENGINES", False):
+        metafunc.parametrize("engine_name", ["sqlite", "postgresql"], scope="session")
 
 
 @pytest.fixture(scope="session")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+def engine_name() -> str:
+    """Name the engine that houses stand on."""
+    return "sqlite"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Give databases on a PostgreSQL server of this process's own, or on the one that is given."""
+    given = os.environ.get(GIVEN)
+    if given:
+        yield prepared(given)
+        return
+    with postgres_server(*QUICK) as server:
+        yield prepared(server.uri)
+
+
+@pytest.fixture(scope="session")
+def database_for(request: pytest.FixtureRequest) -> Callable[[str], dict[str, str]]:
+    """Return the settings that put a new house on an engine."""
+
+    def settings(engine_name: str) -> dict[str, str]:
+        if engine_name == "sqlite":
+            return {}
+        made: Postgres = request.getfixturevalue("postgres")
+        return {"database_url": made.database().uri}
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+async def shared_houses(
+    tmp_path_factory: pytest.TempPathFactory, database_for: Callable[[str], dict[str, str]]
+) -> AsyncIterator[Callable[[str], Awaitable[House]]]:
+    """Keep one house on each engine, for all tests that can share it."""
+    houses: dict[str, House] = {}
+    async with AsyncExitStack() as stack:
+
+        async def on(engine_name: str) -> House:
+            if engine_name not in houses:
+                arguments: dict[str, Any] = {**database_for(engine_name)}
+                new = House(tmp_path_factory.mktemp("house"), **arguments)
+                houses[engine_name] = await stack.enter_async_context(new)
+            return houses[engine_name]
+
+        yield on
+
+
+@pytest.fixture(scope="session")
+async def house(engine_name: str, shared_houses: Callable[[str], Awaitable[House]]) -> House:
     """Share one house among the tests; whoever needs it empty, or otherwise set, opens their own."""
-    async with House(tmp_path_factory.mktemp("house")) as opened:
-        yield opened
+    return await shared_houses(engine_name)
 
 
 @pytest.fixture
-async def open_house(tmp_path: Path) -> AsyncIterator[OpenHouse]:
-    """Give a test houses of its own: it says with which domains and settings."""
+async def open_house(
+    engine_name: str, tmp_path: Path, database_for: Callable[[str], dict[str, str]]
+) -> AsyncIterator[OpenHouse]:
+    """Give a test houses of its own: it says with which domains and settings. Of one name, they share a database."""
+    databases: dict[str, dict[str, str]] = {}
     async with AsyncExitStack() as stack:
 
         async def open_one(name: str = "own", **arguments: Any) -> House:
-            return await stack.enter_async_context(House(tmp_path / name, **arguments))
+            if name not in databases:
+                databases[name] = database_for(engine_name)
+            return await stack.enter_async_context(House(tmp_path / name, **databases[name] | arguments))
 
         yield open_one
 

@@ -13,7 +13,7 @@ Fault = Callable[[House], AbstractContextManager[None]]
 @contextmanager
 def locked(house: House) -> Iterator[None]:
     """Hold the write lock, as another program may."""
-    with closing(sqlite3.connect(house.settings.database_file, isolation_level=None)) as other:
+    with closing(sqlite3.connect(house.database_file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
@@ -22,7 +22,7 @@ def locked(house: House) -> Iterator[None]:
 @contextmanager
 def full(house: House) -> Iterator[None]:
     """Let no file of this process grow beyond what the log of the database has: a COMMIT fails, and nothing before."""
-    log = house.settings.database_file.with_name(house.settings.database_file.name + "-wal")
+    log = house.database_file.with_name(house.database_file.name + "-wal")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, hard))
     try:

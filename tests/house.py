@@ -158,6 +158,13 @@ class House:
         return runtime
 
     @property
+    def database_file(self) -> Path:
+        """The file, of a house on SQLite."""
+        file = self.settings.database_file
+        assert file is not None
+        return file
+
+    @property
     def auth(self) -> Auth:
         return self.runtime.auth
 

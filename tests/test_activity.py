@@ -282,7 +282,7 @@ async def test_a_stream_that_was_not_read_ends_with_a_reason(open_house: OpenHou
 @contextmanager
 def gone(house: House) -> Iterator[sqlite3.Connection]:
     """Take the database file away for a while, and give a connection to it where it lies meanwhile."""
-    file = house.settings.database_file
+    file = house.database_file
     with closing(sqlite3.connect(file, isolation_level=None)) as elsewhere:
         elsewhere.execute("SELECT count(*) FROM audit_events")
         away = file.rename(file.with_name("away"))
@@ -324,7 +324,7 @@ async def test_another_program_that_holds_the_write_lock_keeps_nothing_from_thos
     assert [row.object_id for row in await taken(rows)] == ["after"]
 
 
-async def test_a_defect_ends_the_streams_with_it_and_the_next_one_begins_anew() -> None:
+async def test_a_defect_ends_the_streams_with_it_and_the_next_one_begins_anew(house: House) -> None:
     async def ids_since(after: str, limit: int) -> list[str]:
         del limit
         asked.append(after)
@@ -336,7 +336,7 @@ async def test_a_defect_ends_the_streams_with_it_and_the_next_one_begins_anew() 
         raise AssertionError(first, last)
 
     asked: list[str] = []
-    table = Following(ids_since, between, lambda _: ())
+    table = Following(house.auth.database, ids_since, between, lambda _: ())
     listener = await table.listen("anybody", lambda row: row)
     with capture_logs() as logs, pytest.raises(ZeroDivisionError):
         await taken(listener)

@@ -621,5 +621,5 @@ async def test_a_token_whose_row_is_gone_as_after_a_restored_backup_is_refused(o
 
 
 def _forget_tokens(house: House) -> None:
-    with closing(sqlite3.connect(house.settings.database_file, isolation_level=None)) as other:
+    with closing(sqlite3.connect(house.database_file, isolation_level=None)) as other:
         other.execute("DELETE FROM api_tokens")

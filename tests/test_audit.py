@@ -357,7 +357,7 @@ def test_the_page_has_every_act_with_its_sentence() -> None:
 
 async def test_no_secret_and_nothing_that_was_typed_is_in_any_row(story: Story) -> None:
     assert len(story.secrets) > 15
-    with closing(sqlite3.connect(story.house.settings.database_file)) as database:
+    with closing(sqlite3.connect(story.house.database_file)) as database:
         rows = database.execute("SELECT * FROM audit_events").fetchall()
     text = "\n".join(str(cell) for row in rows for cell in row)
     assert row_id(story.ada.id) in text  # we look in the right place
@@ -528,7 +528,7 @@ async def test_a_refusal_by_a_domain_to_somebody_whose_credential_is_bad_is_answ
 @contextmanager
 def unrecordable(house: House) -> Iterator[None]:
     """Let no row be added to the record."""
-    with closing(sqlite3.connect(house.settings.database_file, isolation_level=None)) as other:
+    with closing(sqlite3.connect(house.database_file, isolation_level=None)) as other:
         other.execute("CREATE TRIGGER deaf BEFORE INSERT ON audit_events BEGIN SELECT RAISE(ABORT, 'deaf'); END")
         yield
         other.execute("DROP TRIGGER deaf")
@@ -571,7 +571,7 @@ async def test_an_act_and_its_row_are_there_together_or_not_at_all(
 
 def state(house: House) -> dict[str, list[Any]]:
     """Return all that the database holds, but for the throttles: that somebody tried counts, whatever comes of it."""
-    with closing(sqlite3.connect(house.settings.database_file)) as database:
+    with closing(sqlite3.connect(house.database_file)) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         tables.remove("throttles")
         rows = {name: database.execute(f"SELECT * FROM {name}").fetchall() for name in tables}  # noqa: S608

@@ -627,7 +627,7 @@ async def test_a_locked_database_logs_nobody_out_and_loses_nothing(open_house: O
     house = await open_house(database_timeout=timedelta(milliseconds=50))
     ada = await house.person("ada")
     good = cookies(**jar(ada.client))
-    with write_lock(house.settings.database_file):
+    with write_lock(house.database_file):
         assert (await present(house, good)).data["viewer"]["id"] == ada.id
         for query in (LOG_OUT, "mutation { revokeOtherSessions { endedSessions } }"):
             answer = await present(house, good, query=query)
@@ -643,7 +643,7 @@ async def test_a_browser_that_returns_while_the_database_is_locked_is_not_logged
     ada = await house.person("ada")
     house.clock.move(timedelta(minutes=10))
     secret = cookies(session=jar(ada.client)["session"])
-    with write_lock(house.settings.database_file):
+    with write_lock(house.database_file):
         answer = await present(house, secret)
         assert "UNAUTHENTICATED" not in answer.response.text
         assert "watchword-session=;" not in str(answer.response.headers)
@@ -654,6 +654,6 @@ async def test_a_browser_that_returns_while_the_database_is_locked_can_read(open
     house = await open_house(database_timeout=timedelta(milliseconds=50))
     ada = await house.person("ada")
     house.clock.move(timedelta(minutes=10))
-    with write_lock(house.settings.database_file):
+    with write_lock(house.database_file):
         answer = await present(house, cookies(session=jar(ada.client)["session"]))
     assert answer.data["viewer"]["id"] == ada.id

@@ -23,7 +23,6 @@ from doctor import OWN_MODULES, Finding, examine, module_owners
 from installation import Installation, assemble
 from settings import load_settings
 from store.signing_keys import SigningKeyRow
-from store.sqlite import SQLiteDatabase
 from tests.house import PRODUCTION_HASHING
 
 SECRET, ANOTHER = "one " * 10, "two " * 10
@@ -57,7 +56,7 @@ def start(installation: Installation) -> None:
 
 def add_key(installation: Installation, row: SigningKeyRow) -> None:
     async def add() -> None:
-        database = SQLiteDatabase(installation.settings.database_file)
+        database = await installation.open_database()
         async with database.transaction() as tx:
             await store.signing_keys.add(tx, row)
         await database.close()

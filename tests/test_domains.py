@@ -35,6 +35,7 @@ from server import create_app
 from settings import WrongSettings, load_settings
 from store import Database, Statement, StoreUnavailable
 from store.fence import MigrationRefused
+from store.locations import SQLiteFile
 from store.migrate import Pending, pending, upgrade
 from store.namespaces import Namespace
 from tests.house import House, OpenHouse
@@ -365,7 +366,7 @@ class File:
     path: Path
 
     def migrate(self, body: str, name: str = "notes", number: int = 1) -> list[Pending]:
-        return upgrade(self.path, [self.namespace(body, name, number)])
+        return upgrade(SQLiteFile(self.path), [self.namespace(body, name, number)])
 
     def namespace(self, body: str, name: str = "notes", number: int = 1) -> Namespace:
         return Namespace(name, revision(self.path.parent / name, body, number))
@@ -384,7 +385,7 @@ class File:
 @pytest.fixture(scope="module")
 def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("core") / "core.sqlite"
-    upgrade(path)
+    upgrade(SQLiteFile(path))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO users VALUES ('1', 'a@b', 'a@b', 'Ada', 'ada', 'hash', 0, 0, NULL)")
         connection.execute(
@@ -403,14 +404,17 @@ def file(core: Path, tmp_path: Path) -> File:
 
 def test_each_domain_has_a_line_of_revisions_of_its_own(file: File) -> None:
     notes, letters = file.namespace(CREATE), file.namespace(sql("CREATE TABLE letters_all (id TEXT)"), "letters")
-    assert upgrade(file.path, [notes, letters]) == [Pending("notes", None, "0001"), Pending("letters", None, "0001")]
-    assert upgrade(file.path, [notes, letters]) == []
+    assert upgrade(SQLiteFile(file.path), [notes, letters]) == [
+        Pending("notes", None, "0001"),
+        Pending("letters", None, "0001"),
+    ]
+    assert upgrade(SQLiteFile(file.path), [notes, letters]) == []
     file.namespace(sql("ALTER TABLE notes_pages ADD COLUMN colour TEXT"), number=2)
-    assert pending(file.path, [notes, letters]) == [Pending("notes", "0001", "0002")]
-    assert upgrade(file.path, [notes, letters]) == [Pending("notes", "0001", "0002")]
+    assert pending(SQLiteFile(file.path), [notes, letters]) == [Pending("notes", "0001", "0002")]
+    assert upgrade(SQLiteFile(file.path), [notes, letters]) == [Pending("notes", "0001", "0002")]
     assert file.rows("SELECT * FROM alembic_version_notes") == [("0002",)]
     assert file.rows("SELECT * FROM alembic_version_letters") == [("0001",)]
-    assert pending(file.path) == []
+    assert pending(SQLiteFile(file.path)) == []
 
 
 OWN_AFFAIRS = {
@@ -474,7 +478,7 @@ def test_a_migration_that_touches_what_is_not_its_own_is_refused_whole(file: Fil
     assert "the domain 'notes'" in str(refused.value)
     assert str(file.path.parent / "notes") in str(refused.value)
     assert file.everything() == before
-    assert pending(file.path) == []
+    assert pending(SQLiteFile(file.path)) == []
 
 
 def test_a_batch_over_a_core_table_is_refused(file: File) -> None:
@@ -510,7 +514,7 @@ def test_a_migration_that_fails_by_itself_leaves_nothing(file: File) -> None:
 def test_a_refused_domain_does_not_undo_the_one_before_it(file: File) -> None:
     letters = file.namespace(sql("CREATE TABLE letters_all (id TEXT)"), "letters")
     with pytest.raises(MigrationRefused, match="'notes'"):
-        upgrade(file.path, [letters, file.namespace(sql("DELETE FROM letters_all"))])
+        upgrade(SQLiteFile(file.path), [letters, file.namespace(sql("DELETE FROM letters_all"))])
     assert file.rows("SELECT version_num FROM alembic_version_letters") == [("0001",)]
 
 

@@ -48,7 +48,7 @@ async def refused(house: House, credential: Credential, known: Identity | None =
 
 
 def everything(house: House) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(house.settings.database_file)) as file:
+    with closing(sqlite3.connect(house.database_file)) as file:
         tables = ("sessions", "api_tokens", "audit_events", "signing_keys")
         return [row for table in tables for row in file.execute(f"SELECT * FROM {table}")]  # noqa: S608
 

@@ -33,6 +33,7 @@ from auth.scopes import rights
 from auth.sealing import SealBroken, Sealer
 from auth.secret import Secret
 from store import migrate
+from store.locations import SQLiteFile
 from store.signing_keys import SigningKeyRow
 from store.sqlite import SQLiteDatabase
 from tests.commands import Run, refused, runner, succeeded
@@ -501,7 +502,7 @@ async def test_while_the_database_is_locked_the_key_that_signed_goes_on(open_hou
     move(90 * DAY - HOUR, house)
     assert (await ada.client.log_in(ada.email)).data["login"]["viewer"]["id"] == ada.id
     move(HOUR + MINUTE, house)
-    with closing(sqlite3.connect(house.settings.database_file, isolation_level=None)) as other:
+    with closing(sqlite3.connect(house.database_file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         answer = await ada.ask(WHO_AM_I)
         assert answer.data["viewer"]["id"] == ada.id
@@ -926,7 +927,7 @@ EMAIL = "ada@example.org"
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a database that is migrated and holds nothing yet."""
     path = tmp_path_factory.mktemp("prepared") / "watchword.sqlite"
-    migrate.upgrade(path)
+    migrate.upgrade(SQLiteFile(path))
     return path
 
 

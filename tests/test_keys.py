@@ -41,6 +41,7 @@ from auth.sealing import SealBroken, Sealer
 from auth.secret import Secret, new_secret
 from settings import WrongSettings, load_settings
 from store import Database, StoreUnavailable, migrate
+from store.locations import SQLiteFile
 from store.signing_keys import SigningKeyRow
 from store.sqlite import SQLiteDatabase
 from tests.commands import runner
@@ -74,7 +75,7 @@ under_every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 
 @asynccontextmanager
 async def database_in(folder: Path) -> AsyncIterator[Database]:
-    migrate.upgrade(folder / "watchword.sqlite")
+    migrate.upgrade(SQLiteFile(folder / "watchword.sqlite"))
     database = SQLiteDatabase(folder / "watchword.sqlite")
     try:
         yield database

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from store import StoreUnavailable
 from store.fence import MigrationRefused
+from store.locations import SQLiteFile
 from store.migrate import MigrationFailed, Pending, pending, upgrade
 from store.namespaces import CORE, Namespace
 from store.tables import metadata
@@ -55,7 +56,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def migrated(file: Path) -> Path:
-    upgrade(file)
+    upgrade(SQLiteFile(file))
     return file
 
 
@@ -91,7 +92,7 @@ def test_the_committed_migrations_are_one_line_with_one_head() -> None:
 def test_file_and_folder_are_made_for_their_owner_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        upgrade(tmp_path / "data" / "watchword.sqlite")
+        upgrade(SQLiteFile(tmp_path / "data" / "watchword.sqlite"))
     finally:
         os.umask(before)
     assert mode(tmp_path / "data") == 0o700
@@ -101,14 +102,14 @@ def test_file_and_folder_are_made_for_their_owner_alone(tmp_path: Path) -> None:
 
 def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o750)
-    upgrade(tmp_path / "data" / "watchword.sqlite")
+    upgrade(SQLiteFile(tmp_path / "data" / "watchword.sqlite"))
     assert mode(tmp_path / "data") == 0o750
 
 
 def test_upgrading_again_finds_nothing_to_do_and_changes_nothing(file: Path) -> None:
-    assert upgrade(file) == [Pending("core", None, HEAD)]
+    assert upgrade(SQLiteFile(file)) == [Pending("core", None, HEAD)]
     before = file.read_bytes()
-    assert upgrade(file) == []
+    assert upgrade(SQLiteFile(file)) == []
     assert file.read_bytes() == before
 
 
@@ -116,23 +117,23 @@ def test_upgrading_loses_no_row(migrated: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(migrated)) as connection:
         connection.execute("INSERT INTO setup_tokens VALUES (x'01', 5)")
         connection.commit()
-    upgrade(migrated, [books(tmp_path, "CREATE TABLE books_titles (id INTEGER)")])
+    upgrade(SQLiteFile(migrated), [books(tmp_path, "CREATE TABLE books_titles (id INTEGER)")])
     with closing(sqlite3.connect(migrated)) as connection:
         assert connection.execute("SELECT * FROM setup_tokens").fetchall() == [(b"\x01", 5)]
 
 
 def test_what_is_behind_is_named_before_it_is_done(file: Path, tmp_path: Path) -> None:
     domain = books(tmp_path, "CREATE TABLE books_titles (id INTEGER)")
-    assert pending(file, [domain]) == [Pending("core", None, HEAD), Pending("books", None, "b1")]
+    assert pending(SQLiteFile(file), [domain]) == [Pending("core", None, HEAD), Pending("books", None, "b1")]
     assert not file.parent.exists()  # asking makes nothing
-    upgrade(file)
-    assert pending(file) == []
-    assert pending(file, [domain]) == [Pending("books", None, "b1")]
-    assert upgrade(file, [domain]) == [Pending("books", None, "b1")]
-    assert pending(file, [domain]) == []
+    upgrade(SQLiteFile(file))
+    assert pending(SQLiteFile(file)) == []
+    assert pending(SQLiteFile(file), [domain]) == [Pending("books", None, "b1")]
+    assert upgrade(SQLiteFile(file), [domain]) == [Pending("books", None, "b1")]
+    assert pending(SQLiteFile(file), [domain]) == []
     revision(domain.folder, "b2", "CREATE TABLE books_shelves (id INTEGER)", after="b1")
-    assert pending(file, [domain]) == [Pending("books", "b1", "b2")]
-    assert upgrade(file, [domain]) == [Pending("books", "b1", "b2")]
+    assert pending(SQLiteFile(file), [domain]) == [Pending("books", "b1", "b2")]
+    assert upgrade(SQLiteFile(file), [domain]) == [Pending("books", "b1", "b2")]
     assert {"books_titles", "books_shelves"} <= tables(file)
 
 
@@ -140,7 +141,7 @@ def test_asking_what_is_behind_changes_no_byte(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "plain.sqlite")) as connection:
         connection.execute("CREATE TABLE plain (id INTEGER)")
     before = (tmp_path / "plain.sqlite").read_bytes()
-    assert pending(tmp_path / "plain.sqlite") == [Pending("core", None, HEAD)]
+    assert pending(SQLiteFile(tmp_path / "plain.sqlite")) == [Pending("core", None, HEAD)]
     assert (tmp_path / "plain.sqlite").read_bytes() == before
 
 
@@ -162,18 +163,18 @@ def test_a_migration_that_fails_leaves_nothing_and_the_next_start_begins_anew(
     revision(tmp_path / "books", "b1", made, wrong, after="b0", then=then)
     domain = Namespace("books", tmp_path / "books")
     with pytest.raises(MigrationFailed, match=r"'books'.*(FROB|UNIQUE|halfway|undefined_name)"):
-        upgrade(migrated, [domain])
+        upgrade(SQLiteFile(migrated), [domain])
     assert tables(migrated) - {"alembic_version_books"} == before
-    assert pending(migrated, [domain]) == [Pending("books", None, "b1")]
+    assert pending(SQLiteFile(migrated), [domain]) == [Pending("books", None, "b1")]
     revision(domain.folder, "b1", made, after="b0")
-    assert upgrade(migrated, [domain]) == [Pending("books", None, "b1")]
+    assert upgrade(SQLiteFile(migrated), [domain]) == [Pending("books", None, "b1")]
     assert tables(migrated) == before | {"books_titles", "books_shelves", "alembic_version_books"}
 
 
 def test_a_domain_that_fails_leaves_the_core_migrated(file: Path, tmp_path: Path) -> None:
     with pytest.raises(MigrationFailed, match="FROB"):
-        upgrade(file, [books(tmp_path, "FROB")])
-    assert pending(file) == []
+        upgrade(SQLiteFile(file), [books(tmp_path, "FROB")])
+    assert pending(SQLiteFile(file)) == []
 
 
 @pytest.mark.parametrize(
@@ -204,9 +205,9 @@ def test_a_domains_migration_that_reaches_beyond_its_own_tables_is_refused_whole
     before = tables(migrated)
     domain = books(tmp_path, "CREATE TABLE books_titles (id INTEGER)", statement)
     with pytest.raises(MigrationRefused, match="'books'"):
-        upgrade(migrated, [domain])
+        upgrade(SQLiteFile(migrated), [domain])
     assert tables(migrated) - {"alembic_version_books"} == before
-    assert pending(migrated, [domain]) == [Pending("books", None, "b1")]
+    assert pending(SQLiteFile(migrated), [domain]) == [Pending("books", None, "b1")]
 
 
 @pytest.mark.parametrize("name", ["core", "user", "signing", "setup", "alembic"])
@@ -214,8 +215,8 @@ def test_no_name_of_a_namespace_lays_claim_to_what_is_the_cores(migrated: Path, 
     for place, victim in enumerate(("user_roles", "signing_keys", "setup_tokens", "alembic_version", "users")):
         revision(tmp_path / f"{name}{place}", "x1", f"DELETE FROM {victim}")  # noqa: S608
         with pytest.raises((MigrationRefused, StoreUnavailable)):
-            upgrade(migrated, [Namespace(name, tmp_path / f"{name}{place}")])
-    assert pending(migrated) == []
+            upgrade(SQLiteFile(migrated), [Namespace(name, tmp_path / f"{name}{place}")])
+    assert pending(SQLiteFile(migrated)) == []
 
 
 def test_a_migration_that_leaves_a_reference_to_nobody_is_taken_back(migrated: Path, tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_a_migration_that_leaves_a_reference_to_nobody_is_taken_back(migrated: P
         "INSERT INTO books_titles VALUES (1, 'nobody')",
     )
     with pytest.raises(MigrationFailed, match="refers to one that is not there"):
-        upgrade(migrated, [domain])
+        upgrade(SQLiteFile(migrated), [domain])
     assert "books_titles" not in tables(migrated)
 
 
@@ -240,7 +241,7 @@ def test_a_domain_may_refer_to_people_and_do_as_it_likes_with_its_own(migrated: 
         "ALTER TABLE books_titles RENAME TO books_works",
         "DROP INDEX books_by_owner",
     )
-    assert upgrade(migrated, [domain]) == [Pending("books", None, "b1")]
+    assert upgrade(SQLiteFile(migrated), [domain]) == [Pending("books", None, "b1")]
     assert "books_works" in tables(migrated)
 
 
@@ -250,7 +251,7 @@ def test_a_database_from_a_newer_version_is_refused_with_a_sentence(migrated: Pa
         connection.commit()
     for look in (upgrade, pending):
         with pytest.raises(StoreUnavailable, match=r"newer.*9999"):
-            look(migrated)
+            look(SQLiteFile(migrated))
 
 
 @pytest.mark.parametrize("look", [upgrade, pending])
@@ -259,7 +260,7 @@ def test_a_file_that_is_no_database_is_unavailable_and_is_not_touched(tmp_path: 
     junk = b"somebody's thesis, in the wrong place. " * 200
     (tmp_path / "thesis.txt").write_bytes(junk)
     with pytest.raises(StoreUnavailable):
-        look(tmp_path / "thesis.txt")
+        look(SQLiteFile(tmp_path / "thesis.txt"))
     assert (tmp_path / "thesis.txt").read_bytes() == junk
 
 
@@ -268,7 +269,7 @@ def test_where_no_file_can_be_made_it_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "file" / "watchword.sqlite", tmp_path / "folder"):
         with pytest.raises(StoreUnavailable):
-            upgrade(path)
+            upgrade(SQLiteFile(path))
 
 
 @pytest.mark.parametrize(
@@ -284,7 +285,7 @@ def test_where_no_file_can_be_made_it_is_unavailable(tmp_path: Path) -> None:
     ],
 )
 def test_a_database_may_lie_in_any_folder(tmp_path: Path, name: str) -> None:
-    upgrade(tmp_path / name / "watchword.sqlite")
+    upgrade(SQLiteFile(tmp_path / name / "watchword.sqlite"))
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
     assert "users" in tables(tmp_path / name / "watchword.sqlite")
 
@@ -300,22 +301,27 @@ def test_a_database_may_lie_in_any_folder(tmp_path: Path, name: str) -> None:
 )
 def test_migrations_may_lie_in_any_folder(migrated: Path, tmp_path: Path, name: str) -> None:
     revision(tmp_path / name, "b1", "CREATE TABLE books_titles (id INTEGER)")
-    assert upgrade(migrated, [Namespace("books", tmp_path / name)]) == [Pending("books", None, "b1")]
+    assert upgrade(SQLiteFile(migrated), [Namespace("books", tmp_path / name)]) == [Pending("books", None, "b1")]
 
 
 def test_a_folder_of_migrations_that_is_not_there_is_refused(migrated: Path, tmp_path: Path) -> None:
     with pytest.raises(MigrationRefused, match="nowhere"):
-        upgrade(migrated, [Namespace("books", tmp_path / "nowhere")])
+        upgrade(SQLiteFile(migrated), [Namespace("books", tmp_path / "nowhere")])
 
 
 def test_migrations_that_branch_are_refused_with_a_sentence(migrated: Path, tmp_path: Path) -> None:
     domain = books(tmp_path, "CREATE TABLE books_titles (id INTEGER)")
     revision(domain.folder, "b2", "CREATE TABLE books_shelves (id INTEGER)")
     with pytest.raises(MigrationRefused, match="books"):
-        upgrade(migrated, [domain])
+        upgrade(SQLiteFile(migrated), [domain])
 
 
-UPGRADE = "import sys; from pathlib import Path; from store.migrate import upgrade; print(upgrade(Path(sys.argv[1])))"
+UPGRADE = """
+import sys
+from store.locations import read_location
+from store.migrate import upgrade
+print(upgrade(read_location(f"sqlite:///{sys.argv[1]}")))
+"""
 
 
 async def test_of_processes_that_start_together_one_migrates_and_the_other_waits_for_it(file: Path) -> None:
@@ -329,9 +335,9 @@ async def test_of_processes_that_start_together_one_migrates_and_the_other_waits
     assert [process.returncode for process in processes] == [0, 0], said
     applied = sorted((out.decode().strip() for out, _ in said), key=len)
     assert applied == ["[]", str([Pending("core", None, HEAD)])]
-    assert pending(file) == []
+    assert pending(SQLiteFile(file)) == []
 
 
 def test_a_copy_of_a_migrated_database_needs_no_migration(migrated: Path, tmp_path: Path) -> None:
     shutil.copy(migrated, tmp_path / "copy.sqlite")
-    assert upgrade(tmp_path / "copy.sqlite") == []
+    assert upgrade(SQLiteFile(tmp_path / "copy.sqlite")) == []

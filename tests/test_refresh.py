@@ -522,7 +522,7 @@ async def test_a_session_that_began_after_the_backup_is_unknown_once_it_is_resto
 
 
 def execute(house: House, sql: str) -> None:
-    with closing(sqlite3.connect(house.settings.database_file, isolation_level=None)) as other:
+    with closing(sqlite3.connect(house.database_file, isolation_level=None)) as other:
         assert other.execute(sql).rowcount > 0
 
 

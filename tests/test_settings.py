@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from settings import CONFIG_FILE, Settings, WrongSettings, load_settings
+from store.locations import PostgreSQL
 
 SECRET = "a secret key that is long enough to be one"
 PRODUCTION = {"public_url": "https://id.example.org", "secret_key": SECRET}
@@ -51,7 +52,8 @@ def test_in_development_nothing_needs_setting() -> None:
         "trusted_proxies": [],
         "get_queries": False,
         "data_dir": Path("var"),
-        "database_url": "sqlite:///var/watchword.sqlite",
+        "database_url": SecretStr("sqlite:///var/watchword.sqlite"),
+        "database_connections": 10,
         "database_timeout": timedelta(seconds=2),
         "migrate_on_start": True,
         "secret_key": [],
@@ -181,7 +183,7 @@ def test_every_fault_is_told_at_once_by_the_settings_full_name(
     for name, value in {
         "PORT": "0",
         "PUBLIC_URL": "id.example.org",
-        "DATABASE_URL": "postgresql://watchword@db/watchword",
+        "DATABASE_URL": "mysql://watchword@db/watchword",
         "SECRET_KEY": "short",
         "DOMAINS": "books",
         "SESSION_LIFETIME": "PT20M",
@@ -252,7 +254,9 @@ def test_every_fault_is_told_at_once_by_the_settings_full_name(
         ({"domains": "acme.books"}, "DOMAINS", "acme.books:bookshop"),
         ({"domains": "acme.books:"}, "DOMAINS", "acme.books:bookshop"),
         ({"domains": "a:b:c"}, "DOMAINS", "acme.books:bookshop"),
-        ({"database_url": "postgresql://db/watchword"}, "DATABASE_URL", "sqlite:///path/to/file"),
+        ({"database_url": "mysql://db/watchword"}, "DATABASE_URL", "postgresql://user:password@host/database"),
+        ({"database_url": "postgresql://db:port[/watchword"}, "DATABASE_URL", "%xx"),
+        ({"database_connections": 1}, "DATABASE_CONNECTIONS", "greater than"),
         ({"database_url": "sqlite://"}, "DATABASE_URL", "sqlite:///path/to/file"),
         ({"database_url": "sqlite:///"}, "DATABASE_URL", "sqlite:///path/to/file"),
         ({"database_url": "sqlite:///:memory:"}, "DATABASE_URL", "sqlite:///path/to/file"),
@@ -401,10 +405,14 @@ def test_settings_are_frozen_once_read() -> None:
 
 
 def test_no_secret_shows_in_what_settings_print_or_in_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load_settings(secret_key=[SECRET, f"{SECRET}2"])
+    url = f"postgresql://watchword:{SECRET}@db/watchword"
+    settings = load_settings(secret_key=[SECRET, f"{SECRET}2"], database_url=url)
     assert SECRET not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    assert settings.database == PostgreSQL(url)
+    assert SECRET not in f"{settings.database!r} {settings.database}"
+    assert str(settings.database) == "PostgreSQL at db/watchword"
     monkeypatch.setenv("WATCHWORD_SECRET_KEY", "hunter2,hunter3")
-    monkeypatch.setenv("WATCHWORD_DATABASE_URL", "postgresql://watchword:hunter4@db/watchword")
+    monkeypatch.setenv("WATCHWORD_DATABASE_URL", "mysql://watchword:hunter4@db/watchword")
     monkeypatch.setenv("WATCHWORD_PUBLIC_URL", "https://watchword:hunter5@id.example.org")
     assert "hunter" not in str(faults_of())
 

@@ -50,7 +50,7 @@ async def test_of_a_taken_address_no_trace_stays_in_the_database(open_house: Ope
     house = await open_house()
     ada = await house.person("ada")
     await sign_up(house, email=ada.email)
-    with sqlite3.connect(house.settings.database_file) as database:
+    with sqlite3.connect(house.database_file) as database:
         assert database.execute("SELECT count(*) FROM users").fetchone() == (1,)
         assert database.execute("SELECT count(*) FROM user_roles").fetchone() == (1,)
 

@@ -1,7 +1,4 @@
-"""The store: one contract that every engine keeps, then what belongs to SQLite alone.
-
-Another engine joins by one more parameter of the fixture `engine`: it gives empty, migrated databases and opens them.
-"""
+"""The store: one contract that every engine keeps, then what belongs to SQLite alone."""
 
 import asyncio
 import os
@@ -26,10 +23,13 @@ import store.throttles
 import store.users
 from auth.ids import new_id
 from store import Database, Reader, Statement, StoreUnavailable, Transaction, migrate
+from store.locations import PostgreSQL, SQLiteFile
+from store.postgresql import PostgreSQLDatabase
 from store.sessions import SessionRow
 from store.signing_keys import SigningKeyRow
 from store.sqlite import SQLiteDatabase
 from store.users import UserRow
+from tests.postgres import Postgres
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -57,7 +57,7 @@ class SQLiteEngine:
 @pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     file = tmp_path_factory.mktemp("migrated") / "watchword.sqlite"
-    migrate.upgrade(file)
+    migrate.upgrade(SQLiteFile(file))
     return file.read_bytes()
 
 
@@ -69,7 +69,26 @@ async def sqlite_engine(tmp_path: Path, migrated_file: bytes) -> AsyncIterator[S
         yield SQLiteEngine(file, stack)
 
 
-@pytest.fixture(params=["sqlite"])
+@dataclass
+class PostgreSQLEngine:
+    location: PostgreSQL
+    stack: AsyncExitStack
+
+    async def open(self, *, patience: timedelta = timedelta(seconds=2)) -> PostgreSQLDatabase:
+        database = await PostgreSQLDatabase.open(self.location, patience=patience, connections=10)
+        self.stack.push_async_callback(database.close)
+        return database
+
+
+@pytest.fixture
+async def postgresql_engine(postgres: Postgres) -> AsyncIterator[PostgreSQLEngine]:
+    location = postgres.database()
+    async with AsyncExitStack() as stack:
+        yield PostgreSQLEngine(location, stack)
+    postgres.drop(location)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     opened: Engine = request.getfixturevalue(f"{request.param}_engine")
     return opened
@@ -308,7 +327,7 @@ async def test_transactions_at_once_run_one_after_another_and_none_is_lost(engin
     databases = [await engine.open(patience=timedelta(seconds=20)) for _ in range(3)]
 
     async def count_and_add(database: Database) -> None:
-        async with database.transaction() as tx:
+        async with database.transaction("counting") as tx:
             count = len(await names(tx))
             await asyncio.sleep(0)
             await a_user(tx, f"person {count}")
@@ -340,9 +359,9 @@ async def test_readers_wait_for_no_writer(engine: Engine) -> None:
 
 async def test_whoever_waits_longer_than_their_patience_is_told_so_and_may_come_back(engine: Engine) -> None:
     database = await engine.open(patience=SHORT)
-    async with database.transaction() as tx:
+    async with database.transaction("counting") as tx:
         with pytest.raises(StoreUnavailable):
-            async with database.transaction():
+            async with database.transaction("something else", "counting"):
                 pytest.fail("two transactions at once in one process")
         await a_user(tx)
     async with database.transaction() as tx:
@@ -351,6 +370,29 @@ async def test_whoever_waits_longer_than_their_patience_is_told_so_and_may_come_
 
 
 # Absent, and failed
+
+
+async def test_what_every_request_asks_is_answered_as_it_is_now_whoever_changed_it(engine: Engine) -> None:
+    here, elsewhere = await engine.open(), await engine.open()
+    async with here.transaction() as tx:
+        user_id = await a_user(tx)
+        session_id = await add_session(tx, user_id)
+        await store.signing_keys.add(tx, SigningKeyRow("kid", "EdDSA", "{}", b"sealed", NOW))
+    for second, writer in enumerate([here, elsewhere] * 20):
+        before, instant = NOW + timedelta(seconds=second), NOW + timedelta(seconds=second + 1)
+        async with writer.transaction() as tx:
+            await store.sessions.touch(tx, session_id, seen_at=instant, address=None)
+            meanwhile = await store.sessions.standing_by_token(here, session_id, "kid")
+            assert meanwhile is not None
+            assert meanwhile.last_seen_at == before
+        for reader in (here, elsewhere, here):
+            standing = await store.sessions.standing_by_token(reader, session_id, "kid")
+            assert standing is not None
+            assert standing.last_seen_at == instant
+    async with elsewhere.transaction() as tx:
+        await store.users.delete_user(tx, user_id)
+    for reader in (here, elsewhere):
+        assert await store.sessions.standing_by_token(reader, session_id, "kid") is None
 
 
 async def test_what_is_not_there_is_none(database: Database) -> None:
@@ -970,7 +1012,7 @@ def test_a_statement_is_compiled_once_for_a_dialect() -> None:
     compiled = statement.compiled(dialect)
     assert statement.compiled(dialect) is compiled
     assert statement.compiled(sqlite_dialect(paramstyle="qmark")) is compiled
-    assert compiled.arguments({"wanted": 1}) == [1, 5, 0]
+    assert compiled.arguments({"wanted": 1}) == (1, 5, 0)
     with pytest.raises(KeyError, match="wanted"):
         compiled.arguments({})
 

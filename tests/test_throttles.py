@@ -59,7 +59,7 @@ def most_in_a_minute(instants: list[datetime]) -> int:
 
 
 def rows(house: House, table: str = "throttles") -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(house.settings.database_file)) as database:
+    with closing(sqlite3.connect(house.database_file)) as database:
         return sorted(database.execute(f"SELECT * FROM {table}"))  # noqa: S608
 
 

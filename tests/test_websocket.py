@@ -745,7 +745,7 @@ async def test_a_database_that_is_gone_for_a_moment_ends_nobodys_socket(open_hou
 @contextmanager
 def gone(house: House) -> Iterator[None]:
     """Take the database file away for a while."""
-    file = house.settings.database_file
+    file = house.database_file
     away = file.rename(file.with_name("away"))
     try:
         yield

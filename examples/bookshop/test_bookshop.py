@@ -362,7 +362,7 @@ async def test_with_an_account_its_shelf_is_gone(house: House, ada: Person, ledg
 
 
 async def test_the_tables_are_as_the_migrations_make_them_with_a_version_table_of_their_own(house: House) -> None:
-    engine = create_engine(f"sqlite:///{house.settings.database_file}")
+    engine = create_engine(f"sqlite:///{house.database_file}")
     with engine.connect() as connection:
         tables = set(inspect(connection).get_table_names())
         assert {"books_catalogue", "books_shelves", "alembic_version_books"} <= tables

@@ -10,6 +10,7 @@ branch_labels = None
 depends_on = None
 
 Id = sa.String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
+Key = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -17,9 +18,9 @@ def upgrade() -> None:
         "users",
         sa.Column("id", Id, nullable=False),
         sa.Column("email", sa.Text, nullable=False),
-        sa.Column("email_key", sa.Text, nullable=False),
+        sa.Column("email_key", Key, nullable=False),
         sa.Column("display_name", sa.Text, nullable=False),
-        sa.Column("display_name_key", sa.Text, nullable=False),
+        sa.Column("display_name_key", Key, nullable=False),
         sa.Column("password_hash", sa.Text, nullable=False),
         sa.Column("password_changed_at", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
