@@ -17,7 +17,7 @@ RUN python -m venv /opt/build && python -m venv /opt/watchword
 COPY requirements/build.txt requirements/runtime.txt requirements/
 RUN /opt/build/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --require-hashes -r requirements/build.txt
 RUN /opt/watchword/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --require-hashes -r requirements/runtime.txt
-COPY LICENSE README.md pyproject.toml cli.py installation.py server.py settings.py token_explained.py ./
+COPY LICENSE README.md pyproject.toml cli.py installation.py server.py settings.py token_explained.py worker.py workers.py ./
 COPY auth auth
 COPY doctor doctor
 COPY schema schema

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import wraps
 
@@ -62,9 +63,13 @@ def main() -> None:
 
 
 @main.command()
+@click.option("--workers", type=click.IntRange(1, 64), help="How many processes serve; WATCHWORD_WORKERS otherwise.")
 @_on_the_installation
-def serve(installation: Installation) -> None:
+def serve(installation: Installation, workers: int | None) -> None:
     """Serve the API until told to stop."""
+    if workers is not None:
+        settings = installation.settings.model_copy(update={"workers": workers})
+        installation = replace(installation, settings=settings)
     serve_until_stopped(installation)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -11,16 +10,16 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 
 from auth.clock import Clock
 from auth.secret import Secret
 from installation import Installation, assemble
 from schema import Domain
-from settings import Settings, WrongSettings
+from settings import Settings, WrongSettings, take_worker_handle
 from web.certificates import CertificateFiles
 from web.connections import ConnectionLimits, GuardedConfig
+from web.graceful import Grace, GracefulServer
 from web.listening import listening
 from web.logs import configure_logs
 from web.metrics import Metrics
@@ -29,8 +28,8 @@ from web.metrics_siblings import Siblings
 from web.routes import Edge, build_app
 from web.state import RUNTIME, Runtime
 from web.tracing import Tracing
-
-_GRACE = 10  # seconds that requests under way are given when the server is told to stop
+from worker import Handle, Worker, WorkerServer
+from workers import serve_with_workers
 
 _WELCOME = """
   Watchword has no administrator yet. Make the first one within an hour:
@@ -65,32 +64,45 @@ def serve(installation: Installation) -> None:
     Raises `WrongSettings` for an address that cannot be listened on, and whatever preparing the database raises.
     """
     settings = installation.settings
-    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
-    configure_logs(as_json=as_json, level=settings.log_level)
+    if (told := take_worker_handle()) is not None:
+        _serve_as_worker(installation, Handle.read(told))
+        return
+    _configure_logs(settings)
     installation.prepare_database()
-    config = _config(installation, metrics_listener=bound_for_metrics(settings))
+    metrics_listener = bound_for_metrics(settings)
     # The port is taken first: a second server that finds it taken must not replace the first one's setup token.
-    sockets = [_bound(settings.host, settings.port, "WATCHWORD_PORT")]
+    listener = _bound(settings.host, settings.port, "WATCHWORD_PORT")
     if (token := asyncio.run(_issue_setup_token(installation))) is not None:
         # To the terminal, and not into the log.
         print(_WELCOME.format(url=settings.public_url, token=token.reveal()), flush=True)  # noqa: T201
-    # uvicorn ends in good order and then raises the signal anew, whose default would report that as a crash.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = _Server(config)
+    if settings.workers > 1:
+        sys.exit(serve_with_workers(listener, metrics_listener, settings.workers, _grace(settings)))
+    _run(GracefulServer(_config(installation, metrics_listener=metrics_listener), _grace(settings)), listener)
+
+
+def _serve_as_worker(installation: Installation, handle: Handle) -> None:
+    _configure_logs(installation.settings, handle.worker)
+    sockets = handle.open()
+    siblings = Siblings(handle.worker.folder, handle.worker.slot)
+    config = _config(installation, siblings=siblings, metrics_listener=sockets.metrics)
+    server = WorkerServer(config, _grace(installation.settings), handle.worker, sockets.channel)
+    _run(server, sockets.listener)
+
+
+def _run(server: GracefulServer, listener: socket.socket) -> None:
     with suppress(KeyboardInterrupt):
-        server.run(sockets)
+        server.run([listener])
     if not server.started:
         sys.exit(1)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's, which closes sockets when it ends, but waits for event streams: these are told here."""
+def _grace(settings: Settings) -> Grace:
+    return Grace(settings.shutdown_timeout, settings.shutdown_delay)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End in good order."""
-        runtime: Runtime = self.lifespan.state[RUNTIME]
-        runtime.ending.set()
-        await super().shutdown(sockets)
+
+def _configure_logs(settings: Settings, worker: Worker | None = None) -> None:
+    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+    configure_logs(as_json=as_json, level=settings.log_level, worker=worker.slot if worker else None)
 
 
 def _config(
@@ -118,7 +130,6 @@ def _config(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=_GRACE,
     )
     metrics.connections = config.connections
     return config

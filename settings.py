@@ -32,6 +32,8 @@ PREFIX = "WATCHWORD_"
 CONFIG_FILE = "WATCHWORD_CONFIG_FILE"
 SECRETS_DIR = "WATCHWORD_SECRETS_DIR"
 _FOR_TESTS = "WATCHWORD_TEST_"
+# What `serve` tells each of several processes that it starts. It is no setting, and named like none.
+_WORKER = "_WATCHWORD_WORKER"
 
 SHORTEST_SECRET_KEY = 32
 
@@ -105,6 +107,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     request_timeout: Duration = Field(default=timedelta(seconds=10), ge=timedelta(seconds=1), le=timedelta(minutes=5))
+    workers: int = Field(default=1, ge=1, le=64)
+    shutdown_timeout: Duration = Field(default=timedelta(seconds=10), ge=timedelta(0), le=timedelta(hours=1))
+    shutdown_delay: Duration = Field(default=timedelta(0), ge=timedelta(0), le=timedelta(minutes=10))
     connections: int = Field(default=10_000, ge=1, le=1_000_000)
     connections_per_address: int = Field(default=200, ge=1)
     allow_insecure_http: bool = False
@@ -322,6 +327,16 @@ def load_settings(**overrides: Any) -> Settings:
         if not faults:
             return settings
     raise WrongSettings(sorted(faults))
+
+
+def take_worker_handle() -> str | None:
+    """Return what this process was told as one of several, once; nobody whom it starts is to take it for theirs."""
+    return os.environ.pop(_WORKER, None)
+
+
+def worker_environment(handle: str) -> dict[str, str]:
+    """Return the environment of one of several processes, with what it is told."""
+    return {**os.environ, _WORKER: handle}
 
 
 def _named(where: str) -> str | None:

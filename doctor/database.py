@@ -84,7 +84,7 @@ def _server(installation: Installation, location: PostgreSQL, clock: Clock) -> I
     found = asyncio.run(condition_of_server(location, patience=settings.database_timeout))
     after = clock.now()
     # A process has its connections, and one more that hears what other processes announce.
-    yield from server_findings(found, str(location), settings.database_connections + 1)
+    yield from server_findings(found, str(location), settings.workers * (settings.database_connections + 1))
     apart = max((before - found.now).total_seconds(), (found.now - after).total_seconds(), 0.0)
     is_apart = apart > _MOST_SECONDS_APART
     remedy = "keep both by NTP: tokens are judged by the clock of whichever machine is asked" if is_apart else None

@@ -18,6 +18,8 @@ OWN_MODULES = (
     "installation",
     "settings",
     "token_explained",
+    "worker",
+    "workers",
 )
 
 

@@ -69,6 +69,9 @@ class Connections:
         self.refusals: Counter[Refusal] = Counter()
         self._log_again = 0.0
         self._sweeping = False
+        self.coming = 0  # accepted by whoever counts them, and not admitted yet
+        # Set when the server ends: then each connection is closed after the next answer.
+        self.draining = False
         seconds = limits.timeout.total_seconds()
         self.tick = min(_SWEEP_SECONDS, seconds / 4)
         # What is stamped with the sweep's time may be a tick younger than it says, and is never ended too early.
@@ -85,6 +88,7 @@ class Connections:
 
     def admit(self, transport: Counted, client: Client) -> Refusal | None:
         """Count a new connection, or say why there is no room for it."""
+        self.coming = max(self.coming - 1, 0)
         origin = self._origin_of(client)
         if len(self._origins) >= self._limits.connections:
             return self.refused(Refusal.TOO_MANY, client)

@@ -134,7 +134,7 @@ class GraphQLEndpoint:
         more = [_NO_STORE, *self._cross_site.headers_for(headers), *cookies.headers, *rate_headers(context)]
         if accepted.single is None or not isinstance(answer, Answer):
             note = partial(note_refusal, scope)
-            await send_event_stream(answer, receive, send, more, ending=runtime.ending, note=note)
+            await send_event_stream(answer, receive, send, more, draining=runtime.draining, note=note)
             return
         await _send_answer(answer, accepted.single, more, send)
 

@@ -82,6 +82,18 @@ class TimedConnection(HttpToolsProtocol):
         self._not_read_since = None
         super().resume_writing()
 
+    def shutdown(self) -> None:
+        """Answer what is under way, or what comes next, and close."""
+        if not self._guard.draining:
+            super().shutdown()
+        elif self._is_answering:
+            self.cycle.keep_alive = False
+
+    def leave(self) -> None:
+        """Close the connection if nothing is under way on it."""
+        if self._stage is REQUEST and not self._is_answering:
+            self.transport.close()
+
     def review(self, now: float) -> None:
         """End the connection if its client has taken too long."""
         if self.transport.is_closing() or (self._stage is NOTHING and not self._is_answering):
@@ -139,6 +151,8 @@ class TimedConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
+        if self._guard.draining and not self.pipeline:
+            cycle.keep_alive = False
         self._writes = OneWrite(self.transport, self._close_answered)
         # It is all that a cycle uses of a transport.
         cycle.transport = self._writes  # type: ignore[assignment]

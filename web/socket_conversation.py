@@ -53,6 +53,8 @@ class SocketConversation:
         except ClientGone:
             pass
         except SocketClosed as closed:
+            if closed.close is Close.RESTART:
+                await self._operations.finish(within=None)  # the server knows how long it waits
             await self._wire.close(closed)
         finally:
             await self._operations.close()

@@ -97,11 +97,11 @@ class SocketOperations:
         await self.finish()
         await self._finish_all(refused, tuple(self._wanted.values()))
 
-    async def finish(self) -> None:
+    async def finish(self, *, within: float | None = _TO_FINISH) -> None:
         """End the subscriptions without a word, and give the rest a little time to answer."""
         await self._break_off()
         if self._running:
-            await asyncio.wait(self._running, timeout=_TO_FINISH)
+            await asyncio.wait(self._running, timeout=within)
 
     async def close(self) -> None:
         """Send nothing any more, and wait until the last one is done."""

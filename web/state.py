@@ -26,8 +26,8 @@ class Runtime:
     """What the lifespan opened: `auth`, and each domain's service by the domain's name.
 
     `revisions` is what this program knows of the database's migrations, and `patience` how long a database that does
-    not answer is waited for. `ending` is set when the server has been told to stop, and waits for what it has not
-    answered yet.
+    not answer is waited for. `ending` is set when the server has been told to stop, though it may still be serving; and
+    `draining` when it takes nothing new any more, and waits for what it has not answered yet.
     """
 
     auth: Auth
@@ -35,6 +35,7 @@ class Runtime:
     revisions: Sequence[Revisions] = ()
     patience: timedelta = timedelta(seconds=2)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def runtime_of(scope: Scope) -> Runtime:
