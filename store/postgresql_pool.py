@@ -228,7 +228,8 @@ class Pool:
         except Exception:  # noqa: BLE001 - whatever it is, it is no answer
             for suspect in suspects:
                 self._leave_behind(suspect)
-            self._lose_sight("the database stands still")
+            if not self._is_closed:
+                self._lose_sight("the database stands still")
         else:
             for suspect in suspects:
                 self.give(suspect)
@@ -253,7 +254,7 @@ class Pool:
         """Make connections, one after the other, while somebody waits for one, or until an outage is over."""
         pause = _FIRST_PAUSE
         try:
-            while self._outages.is_on or self._left_behind or (self._waiting and len(self._all) < self.most):
+            while self._outages.is_on or ((self._waiting or self._left_behind) and len(self._all) < self.most):
                 try:
                     connection = await self._made()
                 except StoreUnavailable as error:
@@ -291,7 +292,9 @@ class Pool:
         ended, self._left_behind = self._left_behind, []
         try:
             await raw.execute(_END_BACKENDS, [backend.pid for backend in ended], [backend.started for backend in ended])
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, asyncpg.PostgresError) and not raw.is_closed():
+                return  # it may not, and will not be allowed to the next time
             self._left_behind += ended
             raise
 
