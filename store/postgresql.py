@@ -5,7 +5,7 @@ is taken in the same message that begins the transaction; every statement after 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from hashlib import blake2b
@@ -108,6 +108,11 @@ class PostgreSQLDatabase:
     async def ping(self) -> None:
         """Keep the contract of `Database.ping`; a server that takes no writes does not count as one."""
         await self._connections.asked(_require_writable)
+
+    def gauges(self) -> Mapping[str, int]:
+        """Keep the contract of `Database.gauges`."""
+        held = self._connections
+        return {"open": held.open, "in_use": held.in_use, "waiting": held.waiting}
 
     async def close(self) -> None:
         """Keep the contract of `Database.close`."""

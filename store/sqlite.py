@@ -170,6 +170,10 @@ class SQLiteDatabase:
         with unavailable_when_sick():
             self._reader.raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
+    def gauges(self) -> Mapping[str, int]:
+        """Keep the contract of `Database.gauges`: there is no pool."""
+        return {}
+
     async def close(self) -> None:
         """Keep the contract of `Database.close`; waits for a transaction that is under way."""
         async with self._turn:

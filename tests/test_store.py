@@ -358,7 +358,7 @@ async def test_readers_wait_for_no_writer(engine: Engine) -> None:
 
 
 async def test_whoever_waits_longer_than_their_patience_is_told_so_and_may_come_back(engine: Engine) -> None:
-    database = await engine.open(patience=SHORT)
+    database = await engine.open(patience=timedelta(milliseconds=500))
     async with database.transaction("counting") as tx:
         with pytest.raises(StoreUnavailable):
             async with database.transaction("something else", "counting"):
