@@ -135,6 +135,30 @@ def postgres_server(*settings: str) -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def replica_of(primary: Server) -> Iterator[Server]:
+    """Start a standby that follows a server, and remove it."""
+    folder = Path(tempfile.mkdtemp(prefix="watchword-standby-"))
+    folder.chmod(0o755)
+    try:
+        data = folder / "data"
+        data.mkdir(mode=0o700)
+        if owner := _unprivileged():
+            os.chown(data, owner["user"], owner["group"])
+        from_there = ["-h", "127.0.0.1", "-p", primary.port, "-U", "watchword", "-D", str(data)]
+        copy = [str(primary.binaries / "pg_basebackup"), *from_there, "-R", "-X", "stream", "-c", "fast", "--no-sync"]
+        made = subprocess.run(copy, check=False, capture_output=True, cwd=folder, **_unprivileged())
+        assert made.returncode == 0, made.stderr.decode()
+        standby = Server(folder, primary.binaries, free_port(), primary.settings)
+        standby.start()
+        try:
+            yield standby
+        finally:
+            standby.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _initialized(folder: Path, settings: tuple[str, ...]) -> Server:
     folder.chmod(0o755)
     binaries = _wheel() / "pginstall" / "bin"
