@@ -115,9 +115,8 @@ def restore_command(installation: Installation, file: Path, end_sessions: bool, 
         click.echo(f"API tokens revoked: {done.tokens_revoked}.")
     else:
         click.echo("API tokens that were revoked since the backup are good again; --revoke-tokens revokes all of them.")
-    click.echo(
-        f"It opens with the secret key that it was made under. The one in use stands {installation.where_the_secret_key_is()}."
-    )
+    where = installation.where_the_secret_key_is()
+    click.echo(f"It opens with the secret key that it was made under. The one in use stands {where}.")
 
 
 @main.command()
