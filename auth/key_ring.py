@@ -180,7 +180,7 @@ class KeyRing:
 
     async def remove_dead(self) -> int:
         """Forget the keys whose last token has expired, private halves and all; return how many."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(THE_KEYS) as tx:
             rows = await store.signing_keys.load_all(tx)
             await self._remove_dead(tx, rows, self._clock.now())
             return len(rows) - len(await store.signing_keys.load_all(tx))
