@@ -71,6 +71,10 @@ def looking(location: Location, work: Callable[[Connection], Result]) -> Result:
 
 def in_a_loop_of_its_own(work: Coroutine[Any, Any, Result]) -> Result:
     """Do what is asynchronous and return its result, also to somebody who is within a loop already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)  # which an interrupt ends
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="watchword-migrating") as thread:
         return thread.submit(asyncio.run, work).result()
 

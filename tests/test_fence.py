@@ -76,8 +76,8 @@ class Base:
         definitions = [
             str(row) for row in self.rows("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name")
         ]
-        names = self.rows("SELECT name FROM sqlite_master WHERE type = 'table'")
-        return {"": definitions} | {name: self.rows(f'SELECT * FROM "{name}"') for (name,) in names}  # noqa: S608
+        listed = self.rows("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return {"": definitions} | {name: self.rows(f'SELECT * FROM "{name}"') for (name,) in listed}  # noqa: S608
 
 
 @pytest.fixture(scope="module")
