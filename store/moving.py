@@ -6,13 +6,14 @@ migrated first, must not have been used yet, and has all of them in one transact
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import Connection, MetaData, inspect, literal, select
 
 from store.locations import Location, SQLiteFile
 from store.migrate import pending, upgrade
 from store.migration_connections import in_a_loop_of_its_own, looking
-from store.moving_ends import Column, End, MoveRefused, Rows, opened
+from store.moving_ends import PATIENCE, Column, End, MoveRefused, Rows, opened
 from store.moving_values import UNLIKE, Convert, is_unlike
 from store.namespaces import CORE, Namespace, is_own
 from store.tables import metadata
@@ -30,8 +31,12 @@ class Moved:
     rows: int
 
 
-def move(source: Location, target: Location, domains: Sequence[Namespace] = ()) -> list[Moved]:
+def move(
+    source: Location, target: Location, domains: Sequence[Namespace] = (), *, patience: timedelta = PATIENCE
+) -> list[Moved]:
     """Move every row of the core and of these domains; return the tables.
+
+    `patience` is for those who write to either when it begins. After that they wait, and are told UNAVAILABLE.
 
     Raises `MoveRefused`, `StoreUnavailable`, and what `upgrade` raises for the database that is moved to.
     """
@@ -48,7 +53,7 @@ def move(source: Location, target: Location, domains: Sequence[Namespace] = ()) 
     tables = looking(target, lambda connection: _tables(connection, domains)).names
     if missing := sorted(set(found.names) - set(tables)):
         raise MoveRefused(f"{target} has no table {missing[0]!r}, which {source} has")
-    return in_a_loop_of_its_own(_move(source, target, tables))
+    return in_a_loop_of_its_own(_move(source, target, tables, patience))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +99,8 @@ def _refuse_if_used(target: Location, tables: Sequence[str]) -> None:
         raise MoveRefused(f"{target} is in use: there are rows in {tables[0]!r}. Move to an empty database")
 
 
-async def _move(source: Location, target: Location, tables: Sequence[str]) -> list[Moved]:
-    async with opened(source) as old, opened(target) as new:
+async def _move(source: Location, target: Location, tables: Sequence[str], patience: timedelta) -> list[Moved]:
+    async with opened(source, patience) as old, opened(target, patience) as new:
         await old.lock(tables)
         await new.lock(tables)
         # Asked again, for now nobody can begin to use it any more.

@@ -17,8 +17,7 @@ from store.moving_values import TO_POSTGRESQL, Convert, to_sqlite
 
 BATCH = 1_000  # rows that are in memory at once
 
-# Longer than any statement of a server that is well waits for a lock.
-_LOCK_SECONDS = 10
+PATIENCE = timedelta(seconds=10)  # for those who are in the middle of writing something
 
 _LONGEST_COPY = timedelta(hours=12)
 
@@ -66,13 +65,13 @@ class End(Protocol):
 
 
 @asynccontextmanager
-async def opened(location: Location) -> AsyncIterator[End]:
+async def opened(location: Location, patience: timedelta = PATIENCE) -> AsyncIterator[End]:
     """Open an end; what it has not committed when the block ends is taken back. Raises `StoreUnavailable`."""
     if isinstance(location, SQLiteFile):
-        with _opened_sqlite(location) as file:
+        with _opened_sqlite(location, patience) as file:
             yield file
     else:
-        async with _opened_postgresql(location) as server:
+        async with _opened_postgresql(location, patience) as server:
             yield server
 
 
@@ -126,11 +125,11 @@ class _File:
 
 
 @contextmanager
-def _opened_sqlite(location: SQLiteFile) -> Iterator[_File]:
+def _opened_sqlite(location: SQLiteFile, patience: timedelta) -> Iterator[_File]:
     if not location.path.is_file():
         raise StoreUnavailable(f"there is no database file {location}")
     with sqlite_faults.unavailable_when_sick():
-        raw = sqlite3.connect(location.path, timeout=_LOCK_SECONDS, isolation_level=None)
+        raw = sqlite3.connect(location.path, timeout=patience.total_seconds(), isolation_level=None)
         try:
             raw.execute("PRAGMA synchronous = FULL")
             raw.execute("BEGIN IMMEDIATE")
@@ -181,7 +180,11 @@ class _Server:
         await self._raw.execute(f"DELETE FROM {_quoted(table)}")  # noqa: S608
 
     async def write(self, table: str, columns: Sequence[str], rows: Rows) -> None:
-        await self._raw.copy_records_to_table(table, records=rows, columns=columns, timeout=None)
+        try:
+            await self._raw.copy_records_to_table(table, records=rows, columns=columns)
+        except (asyncpg.DataError, ArithmeticError, TypeError):
+            # Which may say the value; and that may be a secret.
+            raise MoveRefused(f"a row of {table!r} has a value that its column does not take") from None
 
     async def finish(self, tables: Sequence[str]) -> None:
         for table in tables:
@@ -193,13 +196,13 @@ class _Server:
 
 
 @asynccontextmanager
-async def _opened_postgresql(location: PostgreSQL) -> AsyncIterator[_Server]:
+async def _opened_postgresql(location: PostgreSQL, patience: timedelta) -> AsyncIterator[_Server]:
     with postgresql_faults.unavailable_when_sick():
         raw = await connect_postgresql(location, _LONGEST_COPY)
         try:
             await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             await raw.execute(
-                f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'; SET LOCAL statement_timeout = 0;"
+                f"SET LOCAL lock_timeout = {round(patience.total_seconds() * 1000)}; SET LOCAL statement_timeout = 0;"
                 "SET LOCAL idle_in_transaction_session_timeout = '10min'; SET LOCAL synchronous_commit = on"
             )
             yield _Server(raw)

@@ -6,6 +6,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from asyncpg.pgproto.pgproto import UUID as ServersUUID  # noqa: N811 - which takes a tenth of the time to make
+
 Convert = Callable[[Any], Any]
 
 
@@ -63,7 +65,7 @@ def _read(read: Callable[[str], Any], value: Any) -> Any:
 
 # By PostgreSQL's own names of the types that values of SQLite's can become.
 TO_POSTGRESQL: dict[str, Convert] = {
-    "uuid": lambda value: UUID(str(value)),
+    "uuid": lambda value: ServersUUID(str(value)),
     "text": _text,
     "varchar": _text,
     "bpchar": _text,
