@@ -89,10 +89,11 @@ class Server:
 
 
 @contextmanager
-def serving(data_dir: Path, *, port: str | None = None, **settings: str) -> Iterator[Server]:
+def serving(data_dir: Path, program: Path = ROOT, /, *, port: str | None = None, **settings: str) -> Iterator[Server]:
     """Start a server on this data folder, wait until it is ready, and end it, however the block ends.
 
-    The settings are named as in `settings.Settings`; their values are what stands in the environment.
+    The settings are named as in `settings.Settings`; their values are what stands in the environment. `program` is the
+    folder of the server's own files.
     """
     port = port or free_port()
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -101,7 +102,7 @@ def serving(data_dir: Path, *, port: str | None = None, **settings: str) -> Iter
     with stdout.open("wb") as out, stderr.open("wb") as err:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli", "serve"],
-            cwd=ROOT,
+            cwd=program,
             env=environment(data_dir=str(data_dir), port=port, **settings),
             stdin=subprocess.DEVNULL,
             stdout=out,
