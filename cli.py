@@ -3,10 +3,12 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import wraps
 
 import click
+import orjson
 
 import doctor as doctors
 from auth import scopes
@@ -25,8 +27,10 @@ from store.migrate import MigrationFailed
 from store.moving import MoveRefused
 from store.users import UserRow
 from token_explained import explain
+from web.certificates import CertificateRefused
 
 _MENDABLE = (
+    CertificateRefused,
     DomainRefused,
     UnguardedField,
     MigrationRefused,
@@ -62,9 +66,13 @@ def main() -> None:
 
 
 @main.command()
+@click.option("--workers", type=click.IntRange(1, 64), help="How many processes serve; WATCHWORD_WORKERS otherwise.")
 @_on_the_installation
-def serve(installation: Installation) -> None:
+def serve(installation: Installation, workers: int | None) -> None:
     """Serve the API until told to stop."""
+    if workers is not None:
+        settings = installation.settings.model_copy(update={"workers": workers})
+        installation = replace(installation, settings=settings)
     serve_until_stopped(installation)
 
 
@@ -89,12 +97,17 @@ def migrate_command(installation: Installation, source: str | None, target: str 
 
 
 @main.command()
+@click.option("--online", is_flag=True, help="Ask the public URL too, as a client does.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings for a program.")
 @_on_the_installation
-def doctor(installation: Installation) -> None:
+def doctor(installation: Installation, online: bool, as_json: bool) -> None:
     """Look for what is wrong with this installation, and say how to mend it."""
-    findings = doctors.examine(installation)
-    for finding in findings:
-        click.echo(str(finding))
+    findings = doctors.examine(installation, online=online)
+    if as_json:
+        click.echo(orjson.dumps([finding.as_json() for finding in findings], option=orjson.OPT_INDENT_2))
+    else:
+        for finding in findings:
+            click.echo(str(finding))
     if any(not finding.is_good for finding in findings):
         sys.exit(1)
 
@@ -125,6 +138,19 @@ def users_create(
         _create(installation, email, password, display_name, frozenset(roles) or frozenset({scopes.USER}))
     )
     click.echo(f"{user.email} has an account with the roles: {', '.join(sorted(user.roles))}")
+
+
+@main.group()
+def sessions() -> None:
+    """Look after sessions."""
+
+
+@sessions.command("prune")
+@_on_the_installation
+def sessions_prune(installation: Installation) -> None:
+    """Remove the sessions that ended longer ago than they are kept. Servers do it by themselves, every hour."""
+    installation.require_database()
+    click.echo(f"Sessions removed: {asyncio.run(_prune(installation))}.")
 
 
 @main.group()
@@ -210,6 +236,11 @@ def _piped(what: str) -> str:
         return sys.stdin.buffer.readline().decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise click.ClickException(f"{what} is not text in UTF-8") from error
+
+
+async def _prune(installation: Installation) -> int:
+    async with installation.open_auth(to_look=True) as auth:
+        return await auth.housekeeping.prune_sessions()
 
 
 async def _standings(installation: Installation) -> list[KeyStanding]:

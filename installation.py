@@ -25,6 +25,7 @@ from store.locations import Location
 from store.migrate import Pending
 from store.moving import Moved, move
 from store.namespaces import Namespace
+from store.revisions import Revisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,10 @@ class Installation:
         if behind := self.pending_migrations():
             raise StoreUnavailable(f"the database is behind in {behind[0].namespace!r}: run `watchword migrate`")
 
+    def known_revisions(self) -> list[Revisions]:
+        """Return the revisions of the database that this program knows, for each line of migrations."""
+        return migrate.known_revisions(self._namespaces())
+
     @asynccontextmanager
     async def open_auth(self, clock: Clock | None = None, *, to_look: bool = False) -> AsyncIterator[Auth]:
         """Open the database and everything of `auth` over it, and close both; `to_look` changes no key.
@@ -83,6 +88,8 @@ class Installation:
             access_token_lifetime=settings.access_token_lifetime,
             session_idle_timeout=settings.session_idle_timeout,
             session_lifetime=settings.session_lifetime,
+            session_retention=settings.session_retention,
+            audit_retention=settings.audit_retention,
             hashing=HashingCost(settings.password_memory_kib, settings.password_iterations, settings.password_threads),
             guesses_per_address=settings.guesses_per_address,
             budget=settings.budget,

@@ -66,7 +66,8 @@ _STANDING = Statement(
         KEY_VERIFIES_UNTIL,
     )
     .join(users, users.c.id == api_tokens.c.user_id)
-    .where(api_tokens.c.id == bindparam("token_id"))
+    .where(api_tokens.c.id == bindparam("token_id")),
+    by_every_request=True,
 )
 _BY_ID = Statement(select(*_COLUMNS).where(api_tokens.c.id == bindparam("token_id")))
 _INSERT = Statement(insert(api_tokens))

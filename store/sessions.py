@@ -110,10 +110,14 @@ _STANDING = select(
     ROLES_OF_USER,
     sessions.c.refresh_counter,
 ).join(users, users.c.id == sessions.c.user_id)
-_BY_TOKEN = Statement(_STANDING.add_columns(KEY_VERIFIES_UNTIL).where(sessions.c.id == bindparam("session_id")))
+_BY_TOKEN = Statement(
+    _STANDING.add_columns(KEY_VERIFIES_UNTIL).where(sessions.c.id == bindparam("session_id")), by_every_request=True
+)
 _WITHOUT_KEY = _STANDING.add_columns(literal_column(str(FOREVER)))
 _STANDING_BY_ID = Statement(_WITHOUT_KEY.where(sessions.c.id == bindparam("session_id")))
-_STANDING_BY_SECRET = Statement(_WITHOUT_KEY.where(sessions.c.secret_digest == bindparam("digest")))
+_STANDING_BY_SECRET = Statement(
+    _WITHOUT_KEY.where(sessions.c.secret_digest == bindparam("digest")), by_every_request=True
+)
 _ADVANCE = Statement(
     update(sessions)
     .where(sessions.c.id == bindparam("session_id"), sessions.c.refresh_counter <= bindparam("presented"))

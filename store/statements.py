@@ -5,8 +5,9 @@ the driver (docs/decisions/0002-statements.md). What is kept of it is the part t
 checked, and one spelling for two databases.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Executable
@@ -18,25 +19,23 @@ class CompiledStatement:
     """The text for one driver, and the order in which it wants its values."""
 
     sql: str
-    names: tuple[str, ...]
-    constants: Mapping[str, Any]
-
-    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        """Put values in the driver's order. Raises KeyError when one is missing."""
-        constants = self.constants
-        if not constants:
-            return [values[name] for name in self.names]
-        return [values[name] if name in values else constants[name] for name in self.names]
+    arguments: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    """Puts values in the driver's order. Raises KeyError when one is missing."""
 
 
 class Statement:
-    """One Core construct whose `bindparam` names become the keyword arguments of `one`, `all` and `run`."""
+    """One Core construct whose `bindparam` names become the keyword arguments of `one`, `all` and `run`.
 
-    __slots__ = ("_compiled", "_construct")
+    `by_every_request` says that every request asks it: an engine may answer it from memory, where it can tell that the
+    row is still the same.
+    """
 
-    def __init__(self, construct: Executable) -> None:
+    __slots__ = ("_compiled", "_construct", "by_every_request")
+
+    def __init__(self, construct: Executable, *, by_every_request: bool = False) -> None:
         self._construct = construct
         self._compiled: dict[str, CompiledStatement] = {}
+        self.by_every_request = by_every_request
 
     def compiled(self, dialect: Dialect) -> CompiledStatement:
         """Return the text for a dialect, compiled at the first call and kept."""
@@ -50,4 +49,12 @@ def _compile(construct: Executable, dialect: Dialect) -> CompiledStatement:
     compiled: Any = construct.compile(dialect=dialect)  # type: ignore[attr-defined]
     names = tuple(compiled.positiontup or ())
     constants = {name: value for name, value in compiled.params.items() if not compiled.binds[name].required}
-    return CompiledStatement(str(compiled), names, constants)
+    return CompiledStatement(str(compiled), _in_order(names, constants))
+
+
+def _in_order(names: tuple[str, ...], constants: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    if constants:
+        return lambda values: tuple(values[name] if name in values else constants[name] for name in names)
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: tuple(values[name] for name in names)

@@ -59,12 +59,16 @@ class Server:
 
     def start(self) -> None:
         """Start it, and return when it takes connections."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
         options = [f"-c{setting}" for setting in self.settings]
         place = ["-D", str(self.folder / "data"), "-h", "127.0.0.1", "-p", self.port, "-k", ""]
         with (self.folder / "log").open("ab") as log:
             command = [str(self.binaries / "postgres"), *place, *options]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **_unprivileged())
-        self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + _START_SECONDS

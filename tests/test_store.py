@@ -358,7 +358,7 @@ async def test_readers_wait_for_no_writer(engine: Engine) -> None:
 
 
 async def test_whoever_waits_longer_than_their_patience_is_told_so_and_may_come_back(engine: Engine) -> None:
-    database = await engine.open(patience=SHORT)
+    database = await engine.open(patience=timedelta(milliseconds=500))
     async with database.transaction("counting") as tx:
         with pytest.raises(StoreUnavailable):
             async with database.transaction("something else", "counting"):
@@ -370,6 +370,29 @@ async def test_whoever_waits_longer_than_their_patience_is_told_so_and_may_come_
 
 
 # Absent, and failed
+
+
+async def test_what_every_request_asks_is_answered_as_it_is_now_whoever_changed_it(engine: Engine) -> None:
+    here, elsewhere = await engine.open(), await engine.open()
+    async with here.transaction() as tx:
+        user_id = await a_user(tx)
+        session_id = await add_session(tx, user_id)
+        await store.signing_keys.add(tx, SigningKeyRow("kid", "EdDSA", "{}", b"sealed", NOW))
+    for second, writer in enumerate([here, elsewhere] * 20):
+        before, instant = NOW + timedelta(seconds=second), NOW + timedelta(seconds=second + 1)
+        async with writer.transaction() as tx:
+            await store.sessions.touch(tx, session_id, seen_at=instant, address=None)
+            meanwhile = await store.sessions.standing_by_token(here, session_id, "kid")
+            assert meanwhile is not None
+            assert meanwhile.last_seen_at == before
+        for reader in (here, elsewhere, here):
+            standing = await store.sessions.standing_by_token(reader, session_id, "kid")
+            assert standing is not None
+            assert standing.last_seen_at == instant
+    async with elsewhere.transaction() as tx:
+        await store.users.delete_user(tx, user_id)
+    for reader in (here, elsewhere):
+        assert await store.sessions.standing_by_token(reader, session_id, "kid") is None
 
 
 async def test_what_is_not_there_is_none(database: Database) -> None:
@@ -989,7 +1012,7 @@ def test_a_statement_is_compiled_once_for_a_dialect() -> None:
     compiled = statement.compiled(dialect)
     assert statement.compiled(dialect) is compiled
     assert statement.compiled(sqlite_dialect(paramstyle="qmark")) is compiled
-    assert compiled.arguments({"wanted": 1}) == [1, 5, 0]
+    assert compiled.arguments({"wanted": 1}) == (1, 5, 0)
     with pytest.raises(KeyError, match="wanted"):
         compiled.arguments({})
 
