@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from auth import Auth, open_auth
-from auth.clock import Clock
+from auth.clock import Clock, SystemClock
 from auth.policy import HashingCost, Policy
 from auth.secret import Secret
 from schema import Built, Domain, DomainRefused, build_schema
@@ -20,9 +20,14 @@ from schema.limits import Limits
 from schema.trusted_documents import TrustedDocumentsRefused, read_trusted_documents
 from settings import SHORTEST_SECRET_KEY, Settings, WrongSettings, load_settings
 from store import Database, StoreUnavailable, migrate
+from store.backups import BackupRefused, back_up
 from store.engines import open_database
+from store.locations import Location
 from store.migrate import Pending
+from store.moving import Moved, move
 from store.namespaces import Namespace
+from store.restoring import Restored, Revoked, restore
+from store.revisions import Revisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,10 @@ class Installation:
     def migrate(self) -> list[Pending]:
         """Bring the database up to date; return what was behind. Raises `MigrationRefused`, `StoreUnavailable`."""
         return migrate.upgrade(self.settings.database, self._namespaces())
+
+    def move(self, source: Location, target: Location | None = None) -> list[Moved]:
+        """Move everything from a database to another, by default to that of the settings. Raises `MoveRefused`."""
+        return move(source, target or self.settings.database, self._namespaces())
 
     def pending_migrations(self) -> list[Pending]:
         """Return what of the database is behind, touching nothing. Raises `StoreUnavailable`."""
@@ -62,6 +71,10 @@ class Installation:
         if behind := self.pending_migrations():
             raise StoreUnavailable(f"the database is behind in {behind[0].namespace!r}: run `watchword migrate`")
 
+    def known_revisions(self) -> list[Revisions]:
+        """Return the revisions of the database that this program knows, for each line of migrations."""
+        return migrate.known_revisions(self._namespaces())
+
     @asynccontextmanager
     async def open_auth(self, clock: Clock | None = None, *, to_look: bool = False) -> AsyncIterator[Auth]:
         """Open the database and everything of `auth` over it, and close both; `to_look` changes no key.
@@ -77,6 +90,8 @@ class Installation:
             access_token_lifetime=settings.access_token_lifetime,
             session_idle_timeout=settings.session_idle_timeout,
             session_lifetime=settings.session_lifetime,
+            session_retention=settings.session_retention,
+            audit_retention=settings.audit_retention,
             hashing=HashingCost(settings.password_memory_kib, settings.password_iterations, settings.password_threads),
             guesses_per_address=settings.guesses_per_address,
             budget=settings.budget,
@@ -104,6 +119,29 @@ class Installation:
         if self.settings.secret_key:
             return [Secret(key.get_secret_value()) for key in self.settings.secret_key]
         return [_kept_secret(self.settings.data_dir / "secret_key")]
+
+    def back_up(self, file: Path, *, replace: bool) -> int:
+        """Back the database up; return the size in bytes. Raises `BackupRefused` and `StoreUnavailable`."""
+        return back_up(self._database_file(), file, replace=replace)
+
+    def restore(self, backup: Path, *, end_sessions: bool, revoke_tokens: bool) -> Restored:
+        """Put a backup in the database's place. Raises `BackupRefused`, `StoreUnavailable` and what `migrate` does."""
+        revoked = Revoked(SystemClock().now(), sessions=end_sessions, api_tokens=revoke_tokens)
+        patience = self.settings.database_timeout
+        return restore(backup, self._database_file(), self._namespaces(), revoked, patience=patience)
+
+    def where_the_secret_key_is(self) -> str:
+        """Return where it is to be found, and nothing of it."""
+        return "in WATCHWORD_SECRET_KEY" if self.settings.secret_key else f"in {self.settings.data_dir / 'secret_key'}"
+
+    def _database_file(self) -> Path:
+        file = self.settings.database_file
+        if file is None:
+            raise BackupRefused(
+                "the database is PostgreSQL, which has tools of its own: pg_dump and pg_restore, and for every moment "
+                "continuous archiving with point-in-time recovery (docs/backup.md)"
+            )
+        return file
 
     def _namespaces(self) -> list[Namespace]:
         return [Namespace(domain.name, domain.migrations) for domain in self.domains if domain.migrations is not None]

@@ -178,6 +178,13 @@ class KeyRing:
         current = current_of(rows, now)
         return next(standing_of(row, rows, now) for row in rows if row == current)
 
+    async def remove_dead(self) -> int:
+        """Forget the keys whose last token has expired, private halves and all; return how many."""
+        async with self._database.transaction(THE_KEYS) as tx:
+            rows = await store.signing_keys.load_all(tx)
+            await self._remove_dead(tx, rows, self._clock.now())
+            return len(rows) - len(await store.signing_keys.load_all(tx))
+
     async def _rotate(self, *, at_once: bool, only_if_due: bool) -> list[SigningKeyRow]:
         spare = await self._generated()
         async with self._database.transaction(THE_KEYS) as tx:

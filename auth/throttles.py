@@ -7,6 +7,7 @@ right is given back, for it was no guess. An account that does not exist is thro
 """
 
 import hmac
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -77,7 +78,10 @@ class Counted:
 
 
 class Throttles:
-    """Counts attempts, and refuses those that are too many with `RateLimited`."""
+    """Counts attempts, and refuses those that are too many with `RateLimited`.
+
+    `refused` is how many that were, by the door that they came to.
+    """
 
     def __init__(self, foundation: Foundation, secret_keys: Sequence[Secret]) -> None:
         self._database = foundation.database
@@ -85,6 +89,7 @@ class Throttles:
         self._key = derived_key(secret_keys[0], _PURPOSE)
         self._by_address = at_most_each_minute(foundation.policy.guesses_per_address)
         self._logged: dict[bytes, int] = {}
+        self.refused: Counter[str] = Counter()
 
     async def count_guess(self, door: str, origin: Origin, *, user_id: str | None, typed: str = "") -> Counted:
         """Count a guess at a password, of a person or, where there is none, of what was typed in their stead.
@@ -161,6 +166,7 @@ class Throttles:
             taken.append(reserve[0] if use_reserve else everybody)
         slowest = max(taken, key=wait)
         if wait(slowest):
+            self.refused[attempt.door] += 1
             self._note(attempt, slowest, now)
             raise RateLimited(timedelta(milliseconds=wait(slowest)))
         return {bucket: full_after_one(bucket.rate, full_at.get(bucket.key, 0), now) for bucket in taken}

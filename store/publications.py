@@ -6,8 +6,8 @@ from datetime import datetime
 from sqlalchemy import bindparam, insert, select
 
 from store.database import Reader, Transaction
+from store.forgetting import delete_unheld
 from store.instants import from_seconds, to_seconds
-from store.leftovers import delete_unheld
 from store.statements import Statement
 from store.tables import publications
 

@@ -6,8 +6,8 @@ from sqlalchemy import bindparam
 from sqlalchemy.dialects.postgresql import insert as insert_with_conflicts
 
 from store.database import Transaction
+from store.forgetting import delete_unheld
 from store.instants import to_seconds
-from store.leftovers import delete_unheld
 from store.statements import Statement
 from store.tables import token_revocations
 

@@ -60,12 +60,16 @@ class Server:
 
     def start(self) -> None:
         """Start it, and return when it takes connections."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
         options = [f"-c{setting}" for setting in self.settings]
         place = ["-D", str(self.folder / "data"), "-h", "127.0.0.1", "-p", self.port, "-k", ""]
         with (self.folder / "log").open("ab") as log:
             command = [str(self.binaries / "postgres"), *place, *options]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **_unprivileged())
-        self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
@@ -128,6 +132,30 @@ def postgres_server(*settings: str) -> Iterator[Server]:
             yield server
         finally:
             server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def replica_of(primary: Server) -> Iterator[Server]:
+    """Start a standby that follows a server, and remove it."""
+    folder = Path(tempfile.mkdtemp(prefix="watchword-standby-"))
+    folder.chmod(0o755)
+    try:
+        data = folder / "data"
+        data.mkdir(mode=0o700)
+        if owner := _unprivileged():
+            os.chown(data, owner["user"], owner["group"])
+        from_there = ["-h", "127.0.0.1", "-p", primary.port, "-U", "watchword", "-D", str(data)]
+        copy = [str(primary.binaries / "pg_basebackup"), *from_there, "-R", "-X", "stream", "-c", "fast", "--no-sync"]
+        made = subprocess.run(copy, check=False, capture_output=True, cwd=folder, **_unprivileged())
+        assert made.returncode == 0, made.stderr.decode()
+        standby = Server(folder, primary.binaries, free_port(), primary.settings)
+        standby.start()
+        try:
+            yield standby
+        finally:
+            standby.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

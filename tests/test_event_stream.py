@@ -292,7 +292,7 @@ async def test_when_the_server_ends_it_is_broken_off_so_that_clients_subscribe_a
     ada = await house.person("ada")
     async with streaming(house, ada.client, FOLLOW) as stream:
         await followed(house, stream)
-        house.runtime.ending.set()
+        house.runtime.draining.set()
         assert await stream.event() is None
     assert board_of(house).listeners == 0
 
