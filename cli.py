@@ -1,4 +1,4 @@
-"""The operator's commands: `watchword serve | migrate | doctor | users | keys | token | schema`."""
+"""The operator's commands: `watchword serve | migrate | backup | restore | doctor | users | keys | token | schema`."""
 
 import asyncio
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import wraps
+from pathlib import Path
 
 import click
 import orjson
@@ -21,6 +22,7 @@ from schema import DomainRefused, UnguardedField
 from server import serve as serve_until_stopped
 from settings import WrongSettings
 from store import StoreUnavailable
+from store.backups import BackupRefused
 from store.fence import MigrationRefused
 from store.locations import Location, read_location
 from store.migrate import MigrationFailed
@@ -30,6 +32,7 @@ from token_explained import explain
 from web.certificates import CertificateRefused
 
 _MENDABLE = (
+    BackupRefused,
     CertificateRefused,
     DomainRefused,
     UnguardedField,
@@ -94,6 +97,43 @@ def migrate_command(installation: Installation, source: str | None, target: str 
         click.echo(f"{behind.namespace}: {behind.at or 'nothing'} -> {behind.head}")
     if not applied:
         click.echo("The database is up to date.")
+
+
+@main.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", "replace", is_flag=True, help="Replace a file of this name.")
+@_on_the_installation
+def backup_command(installation: Installation, file: Path, replace: bool) -> None:
+    """Write the database to a file, while servers go on. SQLite only."""
+    size = installation.back_up(file, replace=replace)
+    click.echo(f"{file}: {size} bytes, checked. It has personal data and password hashes: keep it from others.")
+    click.echo(f"The secret key is not in it; it stands {installation.where_the_secret_key_is()}. Keep that elsewhere.")
+
+
+@main.command("restore")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--end-sessions", is_flag=True, help="End every session that is in it.")
+@click.option("--revoke-tokens", is_flag=True, help="Revoke every API token that is in it.")
+@click.confirmation_option(prompt="The backup takes the database's place. What was done since is set aside. Go on?")
+@_on_the_installation
+def restore_command(installation: Installation, file: Path, end_sessions: bool, revoke_tokens: bool) -> None:
+    """Put a backup in the database's place, while servers go on; the database is kept beside it. SQLite only."""
+    done = installation.restore(file, end_sessions=end_sessions, revoke_tokens=revoke_tokens)
+    click.echo(f"{installation.settings.database} is what {file} holds. Servers go on with it within a second or two.")
+    for behind in done.migrated:
+        click.echo(f"{behind.namespace}: {behind.at or 'nothing'} -> {behind.head}")
+    if done.kept is not None:
+        click.echo(f"The database that was there is kept: {done.kept}")
+    if end_sessions:
+        click.echo(f"Sessions ended: {done.sessions_ended}.")
+    else:
+        click.echo("Sessions that were ended since the backup live again; --end-sessions ends all of them.")
+    if revoke_tokens:
+        click.echo(f"API tokens revoked: {done.tokens_revoked}.")
+    else:
+        click.echo("API tokens that were revoked since the backup are good again; --revoke-tokens revokes all of them.")
+    where = installation.where_the_secret_key_is()
+    click.echo(f"It opens with the secret key that it was made under. The one in use stands {where}.")
 
 
 @main.command()

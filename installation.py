@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from auth import Auth, open_auth
-from auth.clock import Clock
+from auth.clock import Clock, SystemClock
 from auth.policy import HashingCost, Policy
 from auth.secret import Secret
 from schema import Built, Domain, DomainRefused, build_schema
@@ -20,11 +20,13 @@ from schema.limits import Limits
 from schema.trusted_documents import TrustedDocumentsRefused, read_trusted_documents
 from settings import SHORTEST_SECRET_KEY, Settings, WrongSettings, load_settings
 from store import Database, StoreUnavailable, migrate
+from store.backups import BackupRefused, back_up
 from store.engines import open_database
 from store.locations import Location
 from store.migrate import Pending
 from store.moving import Moved, move
 from store.namespaces import Namespace
+from store.restoring import Restored, Revoked, restore
 from store.revisions import Revisions
 
 
@@ -117,6 +119,29 @@ class Installation:
         if self.settings.secret_key:
             return [Secret(key.get_secret_value()) for key in self.settings.secret_key]
         return [_kept_secret(self.settings.data_dir / "secret_key")]
+
+    def back_up(self, file: Path, *, replace: bool) -> int:
+        """Back the database up; return the size in bytes. Raises `BackupRefused` and `StoreUnavailable`."""
+        return back_up(self._database_file(), file, replace=replace)
+
+    def restore(self, backup: Path, *, end_sessions: bool, revoke_tokens: bool) -> Restored:
+        """Put a backup in the database's place. Raises `BackupRefused`, `StoreUnavailable` and what `migrate` does."""
+        revoked = Revoked(SystemClock().now(), sessions=end_sessions, api_tokens=revoke_tokens)
+        patience = self.settings.database_timeout
+        return restore(backup, self._database_file(), self._namespaces(), revoked, patience=patience)
+
+    def where_the_secret_key_is(self) -> str:
+        """Return where it is to be found, and nothing of it."""
+        return "in WATCHWORD_SECRET_KEY" if self.settings.secret_key else f"in {self.settings.data_dir / 'secret_key'}"
+
+    def _database_file(self) -> Path:
+        file = self.settings.database_file
+        if file is None:
+            raise BackupRefused(
+                "the database is PostgreSQL, which has tools of its own: pg_dump and pg_restore, and for every moment "
+                "continuous archiving with point-in-time recovery (docs/backup.md)"
+            )
+        return file
 
     def _namespaces(self) -> list[Namespace]:
         return [Namespace(domain.name, domain.migrations) for domain in self.domains if domain.migrations is not None]

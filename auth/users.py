@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import store.sessions
 import store.users
 from auth import scopes
+from auth.alone import ADMINISTRATORS, account
 from auth.audit import Act
 from auth.faults import Fault, InputRefused
 from auth.foundation import Foundation
@@ -112,6 +113,8 @@ class Users:
         if "users:read" not in identity.scopes:
             return []
         prefix = unicodedata.normalize("NFC", search.strip()[:_LONGEST_SEARCH]).casefold() if search else None
+        if prefix and "\0" in prefix:
+            return []  # nobody's address or name has it, and PostgreSQL takes it for no text at all
         return await store.users.page(self._database, limit=limit, after=after, prefix=prefix or None)
 
     async def set_roles(self, identity: Identity, user_id: str, roles: frozenset[str]) -> UserRow:
@@ -119,7 +122,7 @@ class Users:
 
         Raises `NotFound`, and `Conflict` with LAST_ADMINISTRATOR.
         """
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(ADMINISTRATORS, account(identity.subject), account(user_id)) as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             user = await self._found(tx, identity, user_id)
             if scopes.ADMIN not in roles:
@@ -133,7 +136,7 @@ class Users:
 
         Raises `NotFound`, and `Conflict` with LAST_ADMINISTRATOR.
         """
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(ADMINISTRATORS, account(identity.subject), account(user_id)) as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             user = await self._found(tx, identity, user_id)
             if user.disabled_at is None:
@@ -145,7 +148,7 @@ class Users:
 
     async def enable(self, identity: Identity, user_id: str) -> UserRow:
         """Let a disabled person log in again. Raises `NotFound`."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(account(identity.subject), account(user_id)) as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             user = await self._found(tx, identity, user_id)
             if user.disabled_at is not None:
@@ -164,7 +167,7 @@ class Users:
         await self._require_password(user, current, identity.origin)
         new_hash = await self._passwords.hash_checked(new, about_its_owner=(user.email, user.display_name))
         now = self._clock.now()
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(account(user.id)) as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             if not await store.users.set_password(
                 tx, user.id, expected=user.password_hash, new=new_hash, changed_at=now

@@ -20,6 +20,7 @@ from store.postgresql_announcements import Announcements, PostgreSQLChanges
 from store.postgresql_connection import Connection
 from store.postgresql_connections import Connections
 from store.statements import Statement
+from store.turns import Turns
 
 _READ_ONLY = Statement(select(func.current_setting("transaction_read_only")))
 
@@ -55,6 +56,7 @@ class PostgreSQLDatabase:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._announcements = Announcements(connections)
+        self._turns = Turns(connections.patience)
 
     @classmethod
     async def open(cls, location: PostgreSQL, *, patience: timedelta, connections: int) -> "PostgreSQLDatabase":
@@ -88,16 +90,17 @@ class PostgreSQLDatabase:
     @asynccontextmanager
     async def transaction(self, *alone_in: str) -> AsyncIterator[_Transaction]:
         """Keep the contract of `Database.transaction`."""
-        connection = await self._connections.begun(_begin(alone_in))
-        tx = _Transaction(connection)
-        try:
-            yield tx
-            # A request that is dropped meanwhile must not leave the question open of whether this was done.
-            await _to_the_end(tx.commit())
-        except BaseException as error:
-            self._connections.give_up(connection, error)
-            raise
-        self._connections.give(connection)
+        async with self._turns.of(alone_in):
+            connection = await self._connections.begun(_begin(alone_in))
+            tx = _Transaction(connection)
+            try:
+                yield tx
+                # A request that is dropped meanwhile must not leave the question open of whether this was done.
+                await _to_the_end(tx.commit())
+            except BaseException as error:
+                self._connections.give_up(connection, error)
+                raise
+            self._connections.give(connection)
         if tx.is_announced:
             self._announcements.announce()
 

@@ -19,6 +19,9 @@ _DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
 # Of several hosts, the next is tried too when one has not answered for so long: a machine that is gone says nothing.
 _HEAD_START = 0.25
 
+# So that it is said of a lock that it was one.
+_LATER = timedelta(milliseconds=100)
+
 # A process that was stopped in the middle of a transaction must not hold its locks for longer.
 _LEFT_ALONE = timedelta(seconds=10)
 
@@ -193,8 +196,8 @@ async def _set_up(raw: Any, patience: timedelta) -> Backend:
     settings: Sequence[tuple[str, str]] = (
         ("application_name", "watchword"),
         ("timezone", "UTC"),
-        ("statement_timeout", _milliseconds(patience)),
         ("lock_timeout", _milliseconds(patience)),
+        ("statement_timeout", _milliseconds(patience + _LATER)),
         ("idle_in_transaction_session_timeout", _milliseconds(max(_LEFT_ALONE, 2 * patience))),
         ("tcp_keepalives_idle", "30"),
         ("tcp_keepalives_interval", "10"),

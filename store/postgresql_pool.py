@@ -25,6 +25,9 @@ _LONGEST_PAUSE = 0.5
 # long, and the connection lives on; what has no answer one or two of these later was sent to a server that is gone.
 _TICK = 0.25
 
+# How long it is waited for a sign that something else than what was cut has an answer.
+_INQUIRY = 0.3
+
 # Of a server that takes no writes, connections are given up: another may be behind the same name by now. But not faster
 # than this, or each refused write would cost a connection.
 _TICKS_OF_A_CONNECTION = 4
@@ -47,7 +50,10 @@ class Pool:
         self._waiting: deque[asyncio.Future[Connection]] = deque()
         self._ticks = Ticks()
         self._outages = Outages(self._ticks)
+        self._answered_at = 0
         self._left_behind: list[Backend] = []
+        self._inquiry: asyncio.Task[None] | None = None
+        self._doubted_at = 0.0
         self._growing: asyncio.Task[None] | None = None
         self._mending: set[asyncio.Task[None]] = set()
         self._watchdog: asyncio.TimerHandle | None = None
@@ -81,13 +87,13 @@ class Pool:
         if self._is_closed:
             raise StoreUnavailable("the database is closed")
         self._grow()
+        if self._outages.is_on:
+            raise StoreUnavailable(self._outages.why)
         loop = asyncio.get_running_loop()
-        # In an outage everybody waits for the first attempt to get out of it, and nobody for the others.
         until = loop.time() + self.patience.total_seconds()
-        if self._outages.since is not None:
-            until = min(until, self._outages.since + _TICK)
-            if until <= loop.time():
-                raise StoreUnavailable(self._outages.why)
+        if self._inquiry is not None:
+            # It waited long enough who made it doubtful that there is an answer to be had.
+            until = min(until, self._doubted_at + _INQUIRY)
         waiter: asyncio.Future[Connection] = loop.create_future()
         self._waiting.append(waiter)
         try:
@@ -108,7 +114,8 @@ class Pool:
         if connection.raw.is_closed() or self._is_closed:
             self._drop(connection)
             return
-        if self._outages.since is not None:
+        self._answered_at = self._ticks.now
+        if self._outages.is_on:
             self._outages.end()
         while self._waiting:
             waiter = self._waiting.popleft()
@@ -122,7 +129,8 @@ class Pool:
 
         Return whether the connection alone was lost, as far as is known: others may do what it did not.
         """
-        self._outages.note(error)
+        if not connection.raw.is_closed():
+            self._outages.note(error)
         if spoils_the_connection(error):
             connection.raw.terminate()
         if is_read_only(error):
@@ -200,14 +208,43 @@ class Pool:
         self._watchdog = asyncio.get_running_loop().call_later(_TICK, self.watch)
 
     def _cut(self, connection: Connection) -> None:
-        """Give up a connection that has no answer, and with it those that would have none either."""
+        """Give up a connection that has no answer, and find out whether others would have none either."""
         connection.was_cut = True
-        for silent in (connection, *self._idle):
-            self._left_behind.append(silent.backend)
-            silent.raw.terminate()
-            self._drop(silent)
-        self._outages.begin("the database stands still")
-        self._grow()
+        self._leave_behind(connection)
+        if self._inquiry is None:
+            self._inquiry = asyncio.create_task(self._inquire(), name="watchword-inquiring")
+
+    async def _inquire(self) -> None:
+        """Ask on an idle connection, while nobody gets one, or on a new one: if that has no answer, nothing has one."""
+        self._doubted_at = asyncio.get_running_loop().time()
+        suspects, self._idle = self._idle, []
+        try:
+            async with asyncio.timeout(_INQUIRY):
+                if suspects:
+                    await self._end_left_behind(suspects[-1].raw)
+                while self._answered_at < self._ticks.now - 1 and not suspects:
+                    self._grow()
+                    await asyncio.sleep(_INQUIRY / 10)
+        except Exception:  # noqa: BLE001 - whatever it is, it is no answer
+            for suspect in suspects:
+                self._leave_behind(suspect)
+            if not self._is_closed:
+                self._lose_sight("the database stands still")
+        else:
+            for suspect in suspects:
+                self.give(suspect)
+        finally:
+            self._inquiry = None
+            self._grow()
+
+    def _lose_sight(self, why: str) -> None:
+        self._outages.begin(why)
+        self._fail_waiting(why)
+
+    def _leave_behind(self, connection: Connection) -> None:
+        self._left_behind.append(connection.backend)
+        connection.raw.terminate()
+        self._drop(connection)
 
     def _grow(self) -> None:
         if self._growing is None and not self._is_closed and len(self._all) < self.most:
@@ -217,7 +254,7 @@ class Pool:
         """Make connections, one after the other, while somebody waits for one, or until an outage is over."""
         pause = _FIRST_PAUSE
         try:
-            while self._outages.since is not None or (self._waiting and len(self._all) < self.most):
+            while self._outages.is_on or ((self._waiting or self._left_behind) and len(self._all) < self.most):
                 try:
                     connection = await self._made()
                 except StoreUnavailable as error:
@@ -225,8 +262,7 @@ class Pool:
                         self._outages.note_shortage(str(error), len(self._all))
                     else:
                         # Nothing is on its way that could be waited for.
-                        self._outages.begin(str(error))
-                        self._fail_waiting(str(error))
+                        self._lose_sight(str(error))
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE)
                 else:
@@ -241,17 +277,26 @@ class Pool:
     async def _made(self) -> Connection:
         raw, backend = await connect(self._hosts, self.patience)
         if self._left_behind:
-            # The server may not have noticed that they were given up, and what they had locked is locked still.
             try:
                 async with asyncio.timeout(self.patience.total_seconds()):
-                    await raw.execute(_END_BACKENDS, *map(list, zip(*self._left_behind, strict=True)))
+                    await self._end_left_behind(raw)
             except BaseException as error:
                 raw.terminate()
                 if isinstance(error, Exception):
                     raise not_connected(error) from error
                 raise
-            self._left_behind.clear()
         return Connection(raw, backend, self._ticks)
+
+    async def _end_left_behind(self, raw: Any) -> None:
+        """End what was given up: the server may not have noticed, and what was locked there would stay so."""
+        ended, self._left_behind = self._left_behind, []
+        try:
+            await raw.execute(_END_BACKENDS, [backend.pid for backend in ended], [backend.started for backend in ended])
+        except BaseException as error:
+            if isinstance(error, asyncpg.PostgresError) and not raw.is_closed():
+                return  # it may not, and will not be allowed to the next time
+            self._left_behind += ended
+            raise
 
     async def close(self) -> None:
         """Close every connection, those in use when they are given back, or cut after as long as anything may wait."""
@@ -272,8 +317,8 @@ class Pool:
                     await self._is_empty.wait()
         for connection in tuple(self._all):
             connection.raw.terminate()
-        if self._mending:
-            await asyncio.wait(self._mending)
+        if going_on := {*self._mending, *([self._inquiry] if self._inquiry else [])}:
+            await asyncio.wait(going_on)
 
 
 async def _end(raw: Any) -> None:

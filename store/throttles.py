@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, bindparam, case, delete, select, update
+from sqlalchemy import BigInteger, bindparam, case, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_with_conflicts
 
 from store.database import Reader, Transaction
+from store.forgetting import delete_unheld
 from store.statements import Statement
 from store.tables import throttles
 
@@ -44,13 +45,11 @@ _BRING_FORWARD = Statement(
     .values(full_at=throttles.c.full_at - bindparam("milliseconds"))
 )
 _PRUNE = Statement(
-    delete(throttles).where(
-        throttles.c.key.in_(
-            select(throttles.c.key)
-            .where(throttles.c.full_at <= bindparam("now"))
-            .order_by(throttles.c.full_at)
-            .limit(PRUNED_AT_MOST)
-        )
+    delete_unheld(
+        throttles.c.key,
+        throttles.c.full_at <= bindparam("now"),
+        at_most=PRUNED_AT_MOST,
+        first=throttles.c.full_at,
     )
 )
 

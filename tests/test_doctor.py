@@ -168,7 +168,7 @@ def test_a_database_that_is_behind_is_wrong_and_the_remedy_mends_it(install: Ins
     data.mkdir()
     (data / "watchword.sqlite").touch(mode=0o600)
     finding = found(install(), "migrations")
-    assert finding.state == "core is at nothing, not 0004"
+    assert finding.state == "core is at nothing, not 0005"
     assert finding.remedy == "watchword migrate"
     install().migrate()
     assert "migrations" not in wrong(install())

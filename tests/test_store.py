@@ -895,21 +895,107 @@ async def test_sqlite_locked_for_readers_too_is_unavailable_and_never_empty(sqli
     assert await names(await sqlite_engine.open(patience=SHORT)) == []
 
 
-async def test_sqlite_removed_or_replaced_under_us_acknowledges_nothing(
-    sqlite_engine: SQLiteEngine, migrated_file: bytes
-) -> None:
+def set_aside(file: Path) -> Path:
+    """Rename a database with what SQLite keeps beside it."""
+    away = file.with_name("away.sqlite")
+    for path in sorted(file.parent.glob(f"{file.name}*")):
+        path.rename(f"{away}{path.name.removeprefix(file.name)}")
+    return away
+
+
+def put_in_place(file: Path, content: bytes) -> None:
+    """Let a file with this content appear, whole."""
+    fresh = file.with_name("fresh")
+    fresh.write_bytes(content)
+    fresh.replace(file)
+
+
+def people_in(file: Path) -> list[str]:
+    with other_program(file) as other:
+        return [name for (name,) in other.execute("SELECT display_name FROM users ORDER BY id DESC")]
+
+
+async def test_sqlite_removed_under_us_acknowledges_nothing(sqlite_engine: SQLiteEngine) -> None:
     database = await sqlite_engine.open()
-    moved = sqlite_engine.file.rename(sqlite_engine.file.with_suffix(".moved"))
+    set_aside(sqlite_engine.file)
     with pytest.raises(StoreUnavailable, match="gone"):
         async with database.transaction():
             pytest.fail("the file is gone")
+    with pytest.raises(StoreUnavailable, match="gone"):
+        await database.ping()
+
+
+async def test_sqlite_replaced_under_us_goes_on_with_the_file_that_is_there_now(
+    sqlite_engine: SQLiteEngine, migrated_file: bytes
+) -> None:
+    database = await sqlite_engine.open()
+    async with database.transaction() as tx:
+        await a_user(tx)
+    away = set_aside(sqlite_engine.file)
+    put_in_place(sqlite_engine.file, migrated_file)
+    async with database.transaction() as tx:
+        assert await names(tx) == []
+        await a_user(tx, "grace")
+    await database.ping()
+    assert await names(database) == ["grace"]
+    assert people_in(away) == ["ada"]
+    async with database.transaction() as tx:
+        readers: list[Reader] = [database, tx]
+        for reader in readers:
+            assert await pragma(reader, "synchronous") == 2
+            assert await pragma(reader, "foreign_keys") == 1
+    assert await pragma(database, "query_only") == 1
+
+
+async def test_sqlite_replaced_while_a_write_waits_for_its_turn_is_written_to_and_the_old_one_is_not(
+    sqlite_engine: SQLiteEngine, migrated_file: bytes
+) -> None:
+    database = await sqlite_engine.open()
+
+    async def writes() -> None:
+        async with database.transaction() as tx:
+            await a_user(tx)
+
+    with other_program(sqlite_engine.file) as other:
+        other.execute("BEGIN IMMEDIATE")
+        task = asyncio.create_task(writes())
+        await asyncio.sleep(0)  # it waits in its thread
+        away = set_aside(sqlite_engine.file)
+        put_in_place(sqlite_engine.file, migrated_file)
+        other.execute("ROLLBACK")
+        await task
+    await database.ping()
+    assert await names(database) == ["ada"]
+    assert people_in(away) == []
+
+
+async def test_sqlite_replaced_is_a_change_to_who_waits_for_one(
+    sqlite_engine: SQLiteEngine, migrated_file: bytes
+) -> None:
+    database = await sqlite_engine.open()
+    changes = database.changes()
+    set_aside(sqlite_engine.file)
+    put_in_place(sqlite_engine.file, migrated_file)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await changes.wait()
+    assert loop.time() - begun < 3  # and not only after looking in vain
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database, by far" * 100])
+async def test_sqlite_replaced_by_what_is_no_database_of_ours_is_unavailable_until_there_is_one(
+    sqlite_engine: SQLiteEngine, migrated_file: bytes, content: bytes
+) -> None:
+    database = await sqlite_engine.open()
+    set_aside(sqlite_engine.file)
+    put_in_place(sqlite_engine.file, content)
     with pytest.raises(StoreUnavailable):
         await database.ping()
-    sqlite_engine.file.write_bytes(migrated_file)
-    with pytest.raises(StoreUnavailable, match="replaced"):
+    with pytest.raises(StoreUnavailable):
         async with database.transaction():
-            pytest.fail("the file is another")
-    moved.replace(sqlite_engine.file)
+            pytest.fail("it is no database")
+    assert sqlite_engine.file.read_bytes() == content
+    put_in_place(sqlite_engine.file, migrated_file)
     await database.ping()
     async with database.transaction() as tx:
         await a_user(tx)

@@ -188,7 +188,7 @@ async def test_told_to_end_they_answer_what_is_under_way_tell_those_who_follow_a
                 assert answer["payload"]["data"]["login"]["__typename"] == "LoginSucceeded"
                 assert await closed(stays) == (1012, "The server ends.")
         assert load.failed == []
-        assert load.told == 8  # each of the connections
+        assert load.told >= 8  # each of the connections, and those that moved on to the other process first
         assert not {"error", "warning"} & {line["level"] for line in ending.log_lines()}
         with socket.socket() as newcomer:
             assert newcomer.connect_ex(("127.0.0.1", int(ending.port))) != 0
