@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
+from pathlib import Path
 
 import click
 
@@ -21,6 +22,7 @@ from settings import WrongSettings
 from store import StoreUnavailable
 from store.fence import MigrationRefused
 from store.migrate import MigrationFailed
+from store.sqlite_backups import BackupRefused, Contents
 from store.users import UserRow
 from token_explained import explain
 
@@ -29,6 +31,7 @@ _MENDABLE = (
     UnguardedField,
     MigrationRefused,
     MigrationFailed,
+    BackupRefused,
     StoreUnavailable,
     SealBroken,
     InputRefused,
@@ -85,6 +88,36 @@ def doctor(installation: Installation) -> None:
         click.echo(str(finding))
     if any(not finding.is_good for finding in findings):
         sys.exit(1)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Take the place of a file that is there.")
+@_on_the_installation
+def backup(installation: Installation, file: Path, force: bool) -> None:
+    """Write a copy of the SQLite database to a file, looked through. Servers go on, and nobody waits."""
+    contents = installation.backup(file, overwrite=force)
+    click.echo(f"{file}: {_told(contents)}")
+    click.echo(f"The secret key is not in it: {installation.secret_key_place} is. Keep that too, in another place.")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--end-sessions", is_flag=True, help="End every session: everybody logs in again.")
+@click.option("--revoke-tokens", is_flag=True, help="Revoke every API token.")
+@click.confirmation_option(prompt="Everything done since this backup is put aside. Go on?")
+@_on_the_installation
+def restore(installation: Installation, file: Path, end_sessions: bool, revoke_tokens: bool) -> None:
+    """Put a backup in the place of the SQLite database. Servers go on with it, and the one before is kept."""
+    restored = installation.restore(file, end_sessions=end_sessions, revoke_tokens=revoke_tokens)
+    click.echo(f"Restored {file}: {_told(restored.contents)}")
+    if restored.kept is not None:
+        click.echo(f"The database before is {restored.kept}.")
+    if end_sessions:
+        click.echo(f"Sessions ended: {restored.settled.sessions}.")
+    if revoke_tokens:
+        click.echo(f"API tokens revoked: {restored.settled.api_tokens}.")
+    click.echo("Whatever else was revoked, disabled or changed since is as it was: see docs/backup.md.")
 
 
 @main.group()
@@ -207,6 +240,10 @@ async def _rotate(installation: Installation, *, at_once: bool) -> tuple[list[Ke
 async def _revoke(installation: Installation, kid: str) -> KeyStanding:
     async with installation.open_auth(to_look=True) as auth:
         return await auth.key_ring.revoke(kid)
+
+
+def _told(contents: Contents) -> str:
+    return f"revision {contents.revision}, {contents.size} bytes, of {_moment(contents.last_act)}, in order."
 
 
 def _life_of(key: KeyStanding) -> str:

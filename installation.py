@@ -1,18 +1,22 @@
 """An installation: its settings, the domains they name, and the schema they amount to, with nothing opened yet."""
 
+import asyncio
 import importlib
 import os
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from auth import Auth, open_auth
-from auth.clock import Clock
+from auth.clock import Clock, SystemClock
 from auth.policy import HashingCost, Policy
+from auth.restored import Settled, settle
 from auth.secret import Secret
 from schema import Built, Domain, DomainRefused, build_schema
 from schema.introspection import Introspection
@@ -23,6 +27,17 @@ from store import Database, StoreUnavailable, migrate
 from store.engines import open_database
 from store.migrate import Pending
 from store.namespaces import Namespace
+from store.sqlite_backups import BackupRefused, Contents, examined, write_backup
+from store.sqlite_restoring import put_in_place, staged
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was put in place, what was ended in it, and where the database is that was there before, if one was."""
+
+    contents: Contents
+    settled: Settled
+    kept: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +69,48 @@ class Installation:
         A command that looks after what is there must not make another installation beside it, because it was run in
         another folder or without the server's settings, and must not migrate under a server that is older.
         """
-        file = self.settings.database_file
-        if file is not None and not file.exists():
-            raise StoreUnavailable(
-                f"there is no database file {file}: run this with the settings of the server, in its folder"
-            )
+        self._require_file()
         if behind := self.pending_migrations():
             raise StoreUnavailable(f"the database is behind in {behind[0].namespace!r}: run `watchword migrate`")
+
+    def backup(self, target: Path, *, overwrite: bool = False) -> Contents:
+        """Write a copy of the database, which may be in use, to a file. Raises `BackupRefused`, `StoreUnavailable`."""
+        file = self._file_for_backups()
+        self._require_file()  # and no more: before a migration is when a backup is wanted
+        return write_backup(file, target, overwrite=overwrite)
+
+    def restore(self, backup: Path, *, end_sessions: bool = False, revoke_tokens: bool = False) -> Restored:
+        """Put a backup in the place of the database, migrated and sealed by our secret key; servers may be under way.
+
+        Raises `BackupRefused`, `StoreUnavailable`, `SealBroken` and what `migrate` does; then nothing was changed.
+        """
+        live, clock = self._file_for_backups(), SystemClock()
+        with staged(backup, live) as fresh:
+            contents = examined(fresh)
+            self._require_secret_key()
+            there = replace(
+                self, settings=self.settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{fresh}")})
+            )
+            there.migrate()
+
+            async def settled() -> Settled:
+                async with there.open_auth(to_look=True) as auth:
+                    return await settle(
+                        auth.database,
+                        clock,
+                        auth.audit,
+                        last_act=contents.last_act,
+                        sessions=end_sessions,
+                        api_tokens=revoke_tokens,
+                    )
+
+            ended = asyncio.run(settled())
+            return Restored(contents, ended, put_in_place(fresh, live, clock.now()))
+
+    @property
+    def secret_key_place(self) -> str:
+        """Where the secret key is, in words; not what it is."""
+        return "WATCHWORD_SECRET_KEY" if self.settings.secret_key else str(self.settings.data_dir / "secret_key")
 
     @asynccontextmanager
     async def open_auth(self, clock: Clock | None = None, *, to_look: bool = False) -> AsyncIterator[Auth]:
@@ -104,6 +154,30 @@ class Installation:
         if self.settings.secret_key:
             return [Secret(key.get_secret_value()) for key in self.settings.secret_key]
         return [_kept_secret(self.settings.data_dir / "secret_key")]
+
+    def _require_file(self) -> None:
+        file = self.settings.database_file
+        if file is not None and not file.exists():
+            raise StoreUnavailable(
+                f"there is no database file {file}: run this with the settings of the server, in its folder"
+            )
+
+    def _file_for_backups(self) -> Path:
+        file = self.settings.database_file
+        if file is None:
+            raise BackupRefused(
+                f"the database is {self.settings.database}, which its own tools look after: pg_dump and pg_restore, or "
+                "continuous archiving for point-in-time recovery (docs/backup.md)"
+            )
+        return file
+
+    def _require_secret_key(self) -> None:
+        # Otherwise a new one would be made, which opens nothing.
+        if not self.settings.secret_key and not (self.settings.data_dir / "secret_key").exists():
+            raise BackupRefused(
+                f"the secret key is not there that the backup belongs to: put it back as {self.secret_key_place}, "
+                "or set WATCHWORD_SECRET_KEY"
+            )
 
     def _namespaces(self) -> list[Namespace]:
         return [Namespace(domain.name, domain.migrations) for domain in self.domains if domain.migrations is not None]

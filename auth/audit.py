@@ -42,6 +42,7 @@ class Act(Enum):
     ACCESS_TOKEN_REVOKE = ("access-token:revoke", "An access token of a service account was revoked.")
     SIGNING_KEY_ROTATE = ("signing-key:rotate", "Another key was chosen to sign.")
     SIGNING_KEY_REVOKE = ("signing-key:revoke", "A signing key was revoked, and every token that it signed.")
+    DATABASE_RESTORE = ("database:restore", "A backup was put in the place of the database, with all that it knew.")
     ACT_REFUSE = ("act:refuse", "An act was refused to somebody who was not allowed to do it.")
 
     def __init__(self, action: str, sentence: str) -> None:

@@ -19,10 +19,13 @@ from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 
 from store.database import Row, StoreUnavailable
 from store.sqlite_faults import raise_if_sick, unavailable_when_sick
+from store.sqlite_files import Inode, connected, files_at, inode_of, revisions_in
 from store.sqlite_memory import RememberedRows
 from store.statements import Statement
 
 _DIALECT = sqlite_dialect(paramstyle="qmark")
+
+FileVersion = tuple[Inode | None, int]
 
 # A reader in WAL mode is only ever held up while another process recovers the log after a crash. The wait is inline, so
 # every request of this process pays for it: raise it and one sick file stalls the whole server.
@@ -32,7 +35,7 @@ _READ_PATIENCE = timedelta(milliseconds=50)
 _BETWEEN_LOOKS = timedelta(milliseconds=25)
 _LOOKS_IN_VAIN = 200
 
-# How long reads may go on from a file that was deleted, or replaced by a backup.
+# How long reads may go on from a file that was deleted, or replaced by another.
 _LOOK_EVERY = timedelta(seconds=1)
 
 
@@ -40,16 +43,18 @@ class _Connection:
     """A connection that speaks statements; its caller sees to it that one task at a time does."""
 
     def __init__(self, path: Path, patience: timedelta, *, read_only: bool) -> None:
-        self.raw = sqlite3.connect(
-            path, timeout=patience.total_seconds(), isolation_level=None, check_same_thread=False
-        )
+        self._path = path
+        self._patience = patience
+        self._is_reader = read_only
+        self.raw = connected(path, patience, check_same_thread=False)
         try:
             self.raw.execute("PRAGMA foreign_keys = ON")
             self.raw.execute("PRAGMA journal_mode = WAL")
             self.raw.execute("PRAGMA synchronous = FULL")
-            self._is_reader = read_only
             if read_only:
                 self.raw.execute("PRAGMA query_only = ON")
+            self._revisions = revisions_in(self.raw)
+            self._files = files_at(path)
         except BaseException:
             self.raw.close()
             raise
@@ -87,17 +92,42 @@ class _Connection:
     def announce(self) -> None:
         """Do nothing: whoever waits looks at the file's own version."""
 
-    def version(self) -> int:
-        """Return a number that is another one whenever another connection, of any process, has committed."""
+    def version(self) -> FileVersion:
+        """Return what is another value whenever another connection, of any process, has committed."""
         with unavailable_when_sick():
             version: int = self.raw.execute("PRAGMA data_version").fetchone()[0]
-        return version
+        return self._files.main, version
+
+    def is_there(self) -> bool:
+        """Say whether the path still stands for the file that this is connected to."""
+        return inode_of(self._path) == self._files.main
+
+    def followed(self) -> "_Connection":
+        """Return this connection or, where another file was put in this one's place, one to that, and close this.
+
+        Raises `StoreUnavailable` when there is none, or it cannot be told from what is left of this one.
+        """
+        there = files_at(self._path)
+        if there.main == self._files.main:
+            return self
+        if there.main is None:
+            raise StoreUnavailable("the database file is gone")
+        if there.left(self._files):
+            raise StoreUnavailable("the database file was replaced, and the log of the one before was left beside it")
+        with unavailable_when_sick():
+            other = _Connection(self._path, self._patience, read_only=self._is_reader)
+        if other._revisions != self._revisions:
+            other.raw.close()
+            raise StoreUnavailable("the database file was replaced by one that is migrated otherwise: restart")
+        # SQLite sees that the file was moved, and leaves the log alone that is at the path now.
+        self.raw.close()
+        return other
 
 
 class _Changes:
     """Looks at the file's version again and again: that costs 3 µs, and reads no table."""
 
-    def __init__(self, version: Callable[[], int]) -> None:
+    def __init__(self, version: Callable[[], FileVersion]) -> None:
         self._version = version
         self._seen = version()
 
@@ -121,12 +151,10 @@ class SQLiteDatabase:
         """
         if not path.is_file():
             raise StoreUnavailable(f"there is no database file {path}")
-        self._path = path
         self._patience = patience
         with unavailable_when_sick():
             self._writer = _Connection(path, patience, read_only=False)
             self._reader = _Connection(path, _READ_PATIENCE, read_only=True)
-        self._inode = path.stat().st_ino
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="watchword-sqlite")
         self._closed = False
@@ -148,9 +176,12 @@ class SQLiteDatabase:
         del alone_in  # everybody is alone in everything
         await self._take_turn()
         try:
-            self._require_file()
+            await self._require_file()
             try:
                 await self._in_thread("BEGIN IMMEDIATE")
+                if not self._writer.is_there():
+                    # It has waited for somebody who put another file in this one's place.
+                    raise StoreUnavailable("the database file was replaced at this moment")
                 yield self._writer
                 await self._in_thread("COMMIT")
             finally:
@@ -166,7 +197,8 @@ class SQLiteDatabase:
 
     async def ping(self) -> None:
         """Keep the contract of `Database.ping`."""
-        self._require_file()
+        self._look_again = 0.0
+        self._look_at_file()
         with unavailable_when_sick():
             self._reader.raw.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
@@ -179,7 +211,7 @@ class SQLiteDatabase:
                 self._reader.raw.close()
                 self._writer.raw.close()
 
-    def _version(self) -> int:
+    def _version(self) -> FileVersion:
         return self._reader.version()
 
     async def _take_turn(self) -> None:
@@ -193,18 +225,24 @@ class SQLiteDatabase:
         # For a read once a second is enough: a look costs half of what the read does.
         now = time.monotonic()
         if now >= self._look_again:
-            self._require_file()
+            self._require_open()
+            self._reader = self._reader.followed()
             self._look_again = now + _LOOK_EVERY.total_seconds()
 
-    def _require_file(self) -> None:
+    async def _require_file(self) -> None:
         # SQLite goes on writing to a file that was deleted or replaced under it, and acknowledges what nobody will
         # ever read again.
-        try:
-            there = self._path.stat().st_ino == self._inode
-        except OSError as error:
-            raise StoreUnavailable("the database file is gone") from error
-        if not there or self._closed:
-            raise StoreUnavailable("the database is closed" if self._closed else "the database file was replaced")
+        self._require_open()
+        if not self._writer.is_there():
+            await _to_the_end(self._thread, self._follow_file)
+
+    def _follow_file(self) -> None:
+        self._writer = self._writer.followed()
+        self._look_again = 0.0  # whoever has written reads the same file
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the database is closed")
 
     async def _in_thread(self, sql: str) -> None:
         """Run what may wait in the writer's thread, to its end even if the caller is cancelled meanwhile."""
