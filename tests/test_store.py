@@ -916,6 +916,102 @@ async def test_sqlite_removed_or_replaced_under_us_acknowledges_nothing(
     assert await names(database) == ["ada"]
 
 
+def put_in_place_of(file: Path, content: bytes) -> Path:
+    """Let another file take the place of a database as it has to be done; return where the one before is."""
+    moved = file.with_suffix(".moved")
+    file.rename(moved)
+    for ending in ("-wal", "-shm"):
+        file.with_name(file.name + ending).rename(moved.with_name(moved.name + ending))
+    file.write_bytes(content)
+    return moved
+
+
+async def test_sqlite_follows_another_file_that_was_put_in_the_place_of_its_own(
+    sqlite_engine: SQLiteEngine, migrated_file: bytes
+) -> None:
+    database = await sqlite_engine.open()
+    changes = database.changes()
+    async with database.transaction() as tx:
+        await a_user(tx, "ada")
+    moved = put_in_place_of(sqlite_engine.file, migrated_file)
+    async with database.transaction() as tx:
+        assert await names(tx) == []
+        await a_user(tx, "grace")
+    assert await names(database) == ["grace"]  # whoever has written reads the same file
+    await changes.wait()
+    await database.ping()
+    other = await sqlite_engine.open()
+    assert await names(other) == ["grace"]
+    with other_program(moved) as before:
+        assert before.execute("SELECT display_name FROM users").fetchall() == [("ada",)]
+
+
+async def test_sqlite_is_read_from_another_file_once_that_is_looked_for(
+    sqlite_engine: SQLiteEngine, migrated_file: bytes
+) -> None:
+    database, other = await sqlite_engine.open(), await sqlite_engine.open()
+    async with database.transaction() as tx:
+        await a_user(tx, "ada")
+    assert await names(other) == ["ada"]
+    put_in_place_of(sqlite_engine.file, migrated_file)
+    await other.ping()
+    assert await names(other) == []
+    async with other.transaction() as tx:
+        await a_user(tx, "grace")
+    await database.close()  # the last of those who had the file before: the log at the path is another's
+    await other.close()
+    assert await names(await sqlite_engine.open()) == ["grace"]
+
+
+async def test_sqlite_never_takes_the_log_of_the_file_before_for_another_files(
+    sqlite_engine: SQLiteEngine, migrated_file: bytes
+) -> None:
+    database = await sqlite_engine.open()
+    async with database.transaction() as tx:
+        await a_user(tx, "ada")
+    sqlite_engine.file.rename(sqlite_engine.file.with_suffix(".moved"))
+    sqlite_engine.file.write_bytes(migrated_file)  # and the log is still there
+    for ask in (database.ping, lambda: names(database), lambda: _writes(database)):
+        with pytest.raises(StoreUnavailable, match="the log of the one before was left beside it"):
+            await ask()
+
+
+async def _writes(database: Database) -> None:
+    async with database.transaction() as tx:
+        await a_user(tx)
+
+
+async def test_sqlite_follows_no_file_that_is_migrated_otherwise(
+    sqlite_engine: SQLiteEngine, migrated_file: bytes
+) -> None:
+    database = await sqlite_engine.open()
+    put_in_place_of(sqlite_engine.file, migrated_file)
+    with other_program(sqlite_engine.file) as other:
+        other.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StoreUnavailable, match="migrated otherwise"):
+        await database.ping()
+    with pytest.raises(StoreUnavailable, match="migrated otherwise"):
+        await _writes(database)
+
+
+async def test_a_write_that_waited_for_whoever_exchanged_the_file_is_not_acknowledged_to_the_old_one(
+    sqlite_engine: SQLiteEngine, migrated_file: bytes
+) -> None:
+    database = await sqlite_engine.open()
+    with other_program(sqlite_engine.file) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writing = asyncio.create_task(_writes(database))
+        await asyncio.sleep(0)  # it waits in its thread
+        moved = put_in_place_of(sqlite_engine.file, migrated_file)
+        other.execute("COMMIT")
+        with pytest.raises(StoreUnavailable, match="replaced at this moment"):
+            await writing
+    with other_program(moved) as before:
+        assert before.execute("SELECT count(*) FROM users").fetchone() == (0,)
+    await _writes(database)
+    assert await names(database) == ["ada"]
+
+
 async def test_sqlite_removed_under_us_is_not_read_either(sqlite_engine: SQLiteEngine) -> None:
     database = await sqlite_engine.open()
     sqlite_engine.file.unlink()
