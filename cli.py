@@ -1,13 +1,15 @@
-"""The operator's commands: `watchword serve | migrate | doctor | users | keys | token | schema`."""
+"""The operator's commands: `watchword serve | migrate | backup | restore | doctor | users | keys | token | schema`."""
 
 import asyncio
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
 
 import click
+import orjson
 
 import doctor as doctors
 from auth import scopes
@@ -20,18 +22,20 @@ from schema import DomainRefused, UnguardedField
 from server import serve as serve_until_stopped
 from settings import WrongSettings
 from store import StoreUnavailable
+from store.backups import BackupRefused
 from store.fence import MigrationRefused
 from store.migrate import MigrationFailed
-from store.sqlite_backups import BackupRefused, Contents
 from store.users import UserRow
 from token_explained import explain
+from web.certificates import CertificateRefused
 
 _MENDABLE = (
+    BackupRefused,
+    CertificateRefused,
     DomainRefused,
     UnguardedField,
     MigrationRefused,
     MigrationFailed,
-    BackupRefused,
     StoreUnavailable,
     SealBroken,
     InputRefused,
@@ -62,9 +66,13 @@ def main() -> None:
 
 
 @main.command()
+@click.option("--workers", type=click.IntRange(1, 64), help="How many processes serve; WATCHWORD_WORKERS otherwise.")
 @_on_the_installation
-def serve(installation: Installation) -> None:
+def serve(installation: Installation, workers: int | None) -> None:
     """Serve the API until told to stop."""
+    if workers is not None:
+        settings = installation.settings.model_copy(update={"workers": workers})
+        installation = replace(installation, settings=settings)
     serve_until_stopped(installation)
 
 
@@ -79,45 +87,57 @@ def migrate_command(installation: Installation) -> None:
         click.echo("The database is up to date.")
 
 
-@main.command()
+@main.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", "replace", is_flag=True, help="Replace a file of this name.")
 @_on_the_installation
-def doctor(installation: Installation) -> None:
+def backup_command(installation: Installation, file: Path, replace: bool) -> None:
+    """Write the database to a file, while servers go on. SQLite only."""
+    size = installation.back_up(file, replace=replace)
+    click.echo(f"{file}: {size} bytes, checked. It has personal data and password hashes: keep it from others.")
+    click.echo(f"The secret key is not in it; it stands {installation.where_the_secret_key_is()}. Keep that elsewhere.")
+
+
+@main.command("restore")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--end-sessions", is_flag=True, help="End every session that is in it.")
+@click.option("--revoke-tokens", is_flag=True, help="Revoke every API token that is in it.")
+@click.confirmation_option(prompt="The backup takes the database's place. What was done since is set aside. Go on?")
+@_on_the_installation
+def restore_command(installation: Installation, file: Path, end_sessions: bool, revoke_tokens: bool) -> None:
+    """Put a backup in the database's place, while servers go on; the database is kept beside it. SQLite only."""
+    done = installation.restore(file, end_sessions=end_sessions, revoke_tokens=revoke_tokens)
+    click.echo(f"{installation.settings.database} is what {file} holds. Servers go on with it within a second or two.")
+    for behind in done.migrated:
+        click.echo(f"{behind.namespace}: {behind.at or 'nothing'} -> {behind.head}")
+    if done.kept is not None:
+        click.echo(f"The database that was there is kept: {done.kept}")
+    if end_sessions:
+        click.echo(f"Sessions ended: {done.sessions_ended}.")
+    else:
+        click.echo("Sessions that were ended since the backup live again; --end-sessions ends all of them.")
+    if revoke_tokens:
+        click.echo(f"API tokens revoked: {done.tokens_revoked}.")
+    else:
+        click.echo("API tokens that were revoked since the backup are good again; --revoke-tokens revokes all of them.")
+    where = installation.where_the_secret_key_is()
+    click.echo(f"It opens with the secret key that it was made under. The one in use stands {where}.")
+
+
+@main.command()
+@click.option("--online", is_flag=True, help="Ask the public URL too, as a client does.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings for a program.")
+@_on_the_installation
+def doctor(installation: Installation, online: bool, as_json: bool) -> None:
     """Look for what is wrong with this installation, and say how to mend it."""
-    findings = doctors.examine(installation)
-    for finding in findings:
-        click.echo(str(finding))
+    findings = doctors.examine(installation, online=online)
+    if as_json:
+        click.echo(orjson.dumps([finding.as_json() for finding in findings], option=orjson.OPT_INDENT_2))
+    else:
+        for finding in findings:
+            click.echo(str(finding))
     if any(not finding.is_good for finding in findings):
         sys.exit(1)
-
-
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Take the place of a file that is there.")
-@_on_the_installation
-def backup(installation: Installation, file: Path, force: bool) -> None:
-    """Write a copy of the SQLite database to a file, looked through. Servers go on, and nobody waits."""
-    contents = installation.backup(file, overwrite=force)
-    click.echo(f"{file}: {_told(contents)}")
-    click.echo(f"The secret key is not in it: {installation.secret_key_place} is. Keep that too, in another place.")
-
-
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--end-sessions", is_flag=True, help="End every session: everybody logs in again.")
-@click.option("--revoke-tokens", is_flag=True, help="Revoke every API token.")
-@click.confirmation_option(prompt="Everything done since this backup is put aside. Go on?")
-@_on_the_installation
-def restore(installation: Installation, file: Path, end_sessions: bool, revoke_tokens: bool) -> None:
-    """Put a backup in the place of the SQLite database. Servers go on with it, and the one before is kept."""
-    restored = installation.restore(file, end_sessions=end_sessions, revoke_tokens=revoke_tokens)
-    click.echo(f"Restored {file}: {_told(restored.contents)}")
-    if restored.kept is not None:
-        click.echo(f"The database before is {restored.kept}.")
-    if end_sessions:
-        click.echo(f"Sessions ended: {restored.settled.sessions}.")
-    if revoke_tokens:
-        click.echo(f"API tokens revoked: {restored.settled.api_tokens}.")
-    click.echo("Whatever else was revoked, disabled or changed since is as it was: see docs/backup.md.")
 
 
 @main.group()
@@ -146,6 +166,19 @@ def users_create(
         _create(installation, email, password, display_name, frozenset(roles) or frozenset({scopes.USER}))
     )
     click.echo(f"{user.email} has an account with the roles: {', '.join(sorted(user.roles))}")
+
+
+@main.group()
+def sessions() -> None:
+    """Look after sessions."""
+
+
+@sessions.command("prune")
+@_on_the_installation
+def sessions_prune(installation: Installation) -> None:
+    """Remove the sessions that ended longer ago than they are kept. Servers do it by themselves, every hour."""
+    installation.require_database()
+    click.echo(f"Sessions removed: {asyncio.run(_prune(installation))}.")
 
 
 @main.group()
@@ -226,6 +259,11 @@ def _piped(what: str) -> str:
         raise click.ClickException(f"{what} is not text in UTF-8") from error
 
 
+async def _prune(installation: Installation) -> int:
+    async with installation.open_auth(to_look=True) as auth:
+        return await auth.housekeeping.prune_sessions()
+
+
 async def _standings(installation: Installation) -> list[KeyStanding]:
     async with installation.open_auth(to_look=True) as auth:
         return await auth.key_ring.standings()
@@ -240,10 +278,6 @@ async def _rotate(installation: Installation, *, at_once: bool) -> tuple[list[Ke
 async def _revoke(installation: Installation, kid: str) -> KeyStanding:
     async with installation.open_auth(to_look=True) as auth:
         return await auth.key_ring.revoke(kid)
-
-
-def _told(contents: Contents) -> str:
-    return f"revision {contents.revision}, {contents.size} bytes, of {_moment(contents.last_act)}, in order."
 
 
 def _life_of(key: KeyStanding) -> str:

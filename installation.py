@@ -1,22 +1,18 @@
 """An installation: its settings, the domains they name, and the schema they amount to, with nothing opened yet."""
 
-import asyncio
 import importlib
 import os
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-
-from pydantic import SecretStr
 
 from auth import Auth, open_auth
 from auth.clock import Clock, SystemClock
 from auth.policy import HashingCost, Policy
-from auth.restored import Settled, settle
 from auth.secret import Secret
 from schema import Built, Domain, DomainRefused, build_schema
 from schema.introspection import Introspection
@@ -24,20 +20,12 @@ from schema.limits import Limits
 from schema.trusted_documents import TrustedDocumentsRefused, read_trusted_documents
 from settings import SHORTEST_SECRET_KEY, Settings, WrongSettings, load_settings
 from store import Database, StoreUnavailable, migrate
+from store.backups import BackupRefused, back_up
 from store.engines import open_database
 from store.migrate import Pending
 from store.namespaces import Namespace
-from store.sqlite_backups import BackupRefused, Contents, examined, write_backup
-from store.sqlite_restoring import put_in_place, staged
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """What was put in place, what was ended in it, and where the database is that was there before, if one was."""
-
-    contents: Contents
-    settled: Settled
-    kept: Path | None
+from store.restoring import Restored, Revoked, restore
+from store.revisions import Revisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,48 +57,17 @@ class Installation:
         A command that looks after what is there must not make another installation beside it, because it was run in
         another folder or without the server's settings, and must not migrate under a server that is older.
         """
-        self._require_file()
+        file = self.settings.database_file
+        if file is not None and not file.exists():
+            raise StoreUnavailable(
+                f"there is no database file {file}: run this with the settings of the server, in its folder"
+            )
         if behind := self.pending_migrations():
             raise StoreUnavailable(f"the database is behind in {behind[0].namespace!r}: run `watchword migrate`")
 
-    def backup(self, target: Path, *, overwrite: bool = False) -> Contents:
-        """Write a copy of the database, which may be in use, to a file. Raises `BackupRefused`, `StoreUnavailable`."""
-        file = self._file_for_backups()
-        self._require_file()  # and no more: before a migration is when a backup is wanted
-        return write_backup(file, target, overwrite=overwrite)
-
-    def restore(self, backup: Path, *, end_sessions: bool = False, revoke_tokens: bool = False) -> Restored:
-        """Put a backup in the place of the database, migrated and sealed by our secret key; servers may be under way.
-
-        Raises `BackupRefused`, `StoreUnavailable`, `SealBroken` and what `migrate` does; then nothing was changed.
-        """
-        live, clock = self._file_for_backups(), SystemClock()
-        with staged(backup, live) as fresh:
-            contents = examined(fresh)
-            self._require_secret_key()
-            there = replace(
-                self, settings=self.settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{fresh}")})
-            )
-            there.migrate()
-
-            async def settled() -> Settled:
-                async with there.open_auth(to_look=True) as auth:
-                    return await settle(
-                        auth.database,
-                        clock,
-                        auth.audit,
-                        last_act=contents.last_act,
-                        sessions=end_sessions,
-                        api_tokens=revoke_tokens,
-                    )
-
-            ended = asyncio.run(settled())
-            return Restored(contents, ended, put_in_place(fresh, live, clock.now()))
-
-    @property
-    def secret_key_place(self) -> str:
-        """Where the secret key is, in words; not what it is."""
-        return "WATCHWORD_SECRET_KEY" if self.settings.secret_key else str(self.settings.data_dir / "secret_key")
+    def known_revisions(self) -> list[Revisions]:
+        """Return the revisions of the database that this program knows, for each line of migrations."""
+        return migrate.known_revisions(self._namespaces())
 
     @asynccontextmanager
     async def open_auth(self, clock: Clock | None = None, *, to_look: bool = False) -> AsyncIterator[Auth]:
@@ -127,6 +84,8 @@ class Installation:
             access_token_lifetime=settings.access_token_lifetime,
             session_idle_timeout=settings.session_idle_timeout,
             session_lifetime=settings.session_lifetime,
+            session_retention=settings.session_retention,
+            audit_retention=settings.audit_retention,
             hashing=HashingCost(settings.password_memory_kib, settings.password_iterations, settings.password_threads),
             guesses_per_address=settings.guesses_per_address,
             budget=settings.budget,
@@ -155,29 +114,28 @@ class Installation:
             return [Secret(key.get_secret_value()) for key in self.settings.secret_key]
         return [_kept_secret(self.settings.data_dir / "secret_key")]
 
-    def _require_file(self) -> None:
-        file = self.settings.database_file
-        if file is not None and not file.exists():
-            raise StoreUnavailable(
-                f"there is no database file {file}: run this with the settings of the server, in its folder"
-            )
+    def back_up(self, file: Path, *, replace: bool) -> int:
+        """Back the database up; return the size in bytes. Raises `BackupRefused` and `StoreUnavailable`."""
+        return back_up(self._database_file(), file, replace=replace)
 
-    def _file_for_backups(self) -> Path:
+    def restore(self, backup: Path, *, end_sessions: bool, revoke_tokens: bool) -> Restored:
+        """Put a backup in the database's place. Raises `BackupRefused`, `StoreUnavailable` and what `migrate` does."""
+        revoked = Revoked(SystemClock().now(), sessions=end_sessions, api_tokens=revoke_tokens)
+        patience = self.settings.database_timeout
+        return restore(backup, self._database_file(), self._namespaces(), revoked, patience=patience)
+
+    def where_the_secret_key_is(self) -> str:
+        """Return where it is to be found, and nothing of it."""
+        return "in WATCHWORD_SECRET_KEY" if self.settings.secret_key else f"in {self.settings.data_dir / 'secret_key'}"
+
+    def _database_file(self) -> Path:
         file = self.settings.database_file
         if file is None:
             raise BackupRefused(
-                f"the database is {self.settings.database}, which its own tools look after: pg_dump and pg_restore, or "
-                "continuous archiving for point-in-time recovery (docs/backup.md)"
+                "the database is PostgreSQL, which has tools of its own: pg_dump and pg_restore, and for every moment "
+                "continuous archiving with point-in-time recovery (docs/backup.md)"
             )
         return file
-
-    def _require_secret_key(self) -> None:
-        # Otherwise a new one would be made, which opens nothing.
-        if not self.settings.secret_key and not (self.settings.data_dir / "secret_key").exists():
-            raise BackupRefused(
-                f"the secret key is not there that the backup belongs to: put it back as {self.secret_key_place}, "
-                "or set WATCHWORD_SECRET_KEY"
-            )
 
     def _namespaces(self) -> list[Namespace]:
         return [Namespace(domain.name, domain.migrations) for domain in self.domains if domain.migrations is not None]

@@ -1,13 +1,16 @@
 """Every setting, with its default: the one module that reads the environment.
 
-Settings are read once, from `WATCHWORD_*` and from the TOML file that `WATCHWORD_CONFIG_FILE` names (the environment
-counts), and all faults are reported at once. docs/settings.md has an entry for each; a test holds the two together.
+Settings are read once, from `WATCHWORD_*`, from the files of the folder that `WATCHWORD_SECRETS_DIR` names, and from
+the TOML file that `WATCHWORD_CONFIG_FILE` names (the first of these counts), and all faults are reported at once.
+docs/settings.md has an entry for each; a test holds the two together.
 """
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from datetime import timedelta
+from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +21,7 @@ from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
+    SecretsSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
@@ -26,12 +30,18 @@ from store.locations import Location, SQLiteFile, read_location
 
 PREFIX = "WATCHWORD_"
 CONFIG_FILE = "WATCHWORD_CONFIG_FILE"
+SECRETS_DIR = "WATCHWORD_SECRETS_DIR"
 _FOR_TESTS = "WATCHWORD_TEST_"
+# What `serve` tells each of several processes that it starts. It is no setting, and named like none.
+_WORKER = "_WATCHWORD_WORKER"
 
 SHORTEST_SECRET_KEY = 32
 
 # OWASP's pairs for argon2id with one thread, each as costly to crack as the others: memory in KiB, and iterations.
 _LEAST_COSTS = ((47104, 1), (19456, 2), (12288, 3), (9216, 4), (7168, 5))
+
+# Those that only the extra `otel` brings.
+_TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 _USUAL_PORT = {"http": ":80", "https": ":443"}
 _ORIGIN = re.compile(
@@ -75,6 +85,13 @@ def _networks(value: object) -> object:
     return value
 
 
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def _none_if_empty(value: object) -> object:
     return value or None
 
@@ -90,10 +107,15 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     request_timeout: Duration = Field(default=timedelta(seconds=10), ge=timedelta(seconds=1), le=timedelta(minutes=5))
+    workers: int = Field(default=1, ge=1, le=64)
+    shutdown_timeout: Duration = Field(default=timedelta(seconds=10), ge=timedelta(0), le=timedelta(hours=1))
+    shutdown_delay: Duration = Field(default=timedelta(0), ge=timedelta(0), le=timedelta(minutes=10))
     connections: int = Field(default=10_000, ge=1, le=1_000_000)
     connections_per_address: int = Field(default=200, ge=1)
     allow_insecure_http: bool = False
     public_url: str = ""
+    tls_certificate: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
+    tls_key: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
     allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(_listed)] = []
     trusted_proxies: Annotated[list[IPvAnyNetwork], NoDecode, BeforeValidator(_networks)] = []
     get_queries: bool = False
@@ -122,13 +144,20 @@ class Settings(BaseSettings):
     )
     session_idle_timeout: Duration = Field(default=timedelta(days=30), ge=timedelta(minutes=10))
     session_lifetime: Duration = Field(default=timedelta(days=90), ge=timedelta(minutes=10), le=timedelta(days=366))
+    session_retention: Duration = Field(default=timedelta(days=30), ge=timedelta(days=1))
+    audit_retention: Duration = Field(default=timedelta(days=400), ge=timedelta(0))
     password_memory_kib: int = Field(default=19456, ge=8, le=1_048_576)
     password_iterations: int = Field(default=2, ge=1, le=100)
     password_threads: int = Field(default=2, ge=1, le=64)
     guesses_per_address: int = Field(default=60, ge=1, le=1_000_000)
     budget: int = Field(default=100_000, ge=0)
     anonymous_budget: int = Field(default=20_000, ge=0)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int | None, BeforeValidator(_none_if_empty)] = Field(default=None, ge=1, le=65535)
+    metrics_token: Annotated[SecretStr | None, BeforeValidator(_none_if_empty)] = None
+    traces: Literal["off", "otlp"] = "off"
     log_format: Literal["auto", "json", "text"] = "auto"
+    log_audit: bool = True
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
@@ -140,10 +169,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read arguments before the environment, and the environment before the file."""
+        """Read arguments before the environment, that before the folder of secrets, and all of them before the file."""
         del dotenv_settings, file_secret_settings
-        file = _config_file()
-        return (init_settings, env_settings, *([TomlConfigSettingsSource(settings_cls, Path(file))] if file else []))
+        folder, file = _named(SECRETS_DIR), _named(CONFIG_FILE)
+        return (
+            init_settings,
+            env_settings,
+            *([SecretsSettingsSource(settings_cls, Path(folder))] if folder else []),
+            *([TomlConfigSettingsSource(settings_cls, Path(file))] if file else []),
+        )
 
     @property
     def is_production(self) -> bool:
@@ -153,7 +187,7 @@ class Settings(BaseSettings):
     @property
     def is_behind_a_proxy(self) -> bool:
         """Whether people reach it over https, which it does not speak, and it listens to this machine alone."""
-        return self.is_production and _is_loopback(self.host)
+        return self.is_production and self.tls_certificate is None and _is_loopback(self.host)
 
     @property
     def database(self) -> Location:
@@ -182,6 +216,20 @@ class Settings(BaseSettings):
                 "must begin with https:// beyond this machine, because cookies and passwords travel in it; "
                 "WATCHWORD_ALLOW_INSECURE_HTTP=true overrides this"
             )
+        return value
+
+    @field_validator("tls_certificate")
+    @classmethod
+    def _public_by_https(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and not str(info.data.get("public_url", "https:")).startswith("https:"):
+            raise ValueError("needs a WATCHWORD_PUBLIC_URL that begins with https://")
+        return value
+
+    @field_validator("tls_key")
+    @classmethod
+    def _both_or_neither(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if "tls_certificate" in info.data and (value is None) != (info.data["tls_certificate"] is None):
+            raise ValueError("is set together with WATCHWORD_TLS_CERTIFICATE, or not at all")
         return value
 
     @field_validator("allowed_origins")
@@ -215,6 +263,22 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("metrics_token")
+    @classmethod
+    def _long_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET_KEY:
+            raise ValueError(
+                f"must have at least {SHORTEST_SECRET_KEY} characters; `openssl rand -base64 48` makes one"
+            )
+        return value
+
+    @field_validator("traces")
+    @classmethod
+    def _installed(cls, value: str) -> str:
+        if value != "off" and not all(_is_there(module) for module in _TRACING):
+            raise ValueError("must be off without its packages; `pip install 'watchword[otel]'` brings them")
+        return value
+
     @field_validator("domains")
     @classmethod
     def _module_and_name(cls, value: list[str]) -> list[str]:
@@ -246,11 +310,15 @@ class Settings(BaseSettings):
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings, arguments counting before the environment. Raises `WrongSettings` with every fault."""
     faults = [f"{name}: there is no such setting" for name in _unknown(os.environ)]
-    if (file := _config_file()) and not Path(file).is_file():
+    if (file := _named(CONFIG_FILE)) and not Path(file).is_file():
         # Read as if it were empty, a production server would start as one in development.
         faults.append(f"{CONFIG_FILE}: there is no file {file}")
+    if folder := _named(SECRETS_DIR):
+        # What is passed over there, with a warning, would be left to its default.
+        faults += [f"{SECRETS_DIR}: {fault}" for fault in _faults_of_folder(Path(folder))]
     try:
-        settings = Settings(**overrides)
+        with warnings.catch_warnings(action="ignore"):
+            settings = Settings(**overrides)
     except ValidationError as error:
         faults += [_fault(dict(fault)) for fault in error.errors(include_url=False, include_input=False)]
     except (OSError, ValueError) as error:
@@ -261,13 +329,36 @@ def load_settings(**overrides: Any) -> Settings:
     raise WrongSettings(sorted(faults))
 
 
-def _config_file() -> str | None:
+def take_worker_handle() -> str | None:
+    """Return what this process was told as one of several, once; nobody whom it starts is to take it for theirs."""
+    return os.environ.pop(_WORKER, None)
+
+
+def worker_environment(handle: str) -> dict[str, str]:
+    """Return the environment of one of several processes, with what it is told."""
+    return {**os.environ, _WORKER: handle}
+
+
+def _named(where: str) -> str | None:
     # In any case of letters, as the other settings are.
-    return next((value for name, value in os.environ.items() if name.upper() == CONFIG_FILE), None)
+    return next((value for name, value in os.environ.items() if name.upper() == where), None)
+
+
+def _faults_of_folder(folder: Path) -> list[str]:
+    try:
+        files = [file for file in folder.iterdir() if file.name.upper().startswith(PREFIX)]
+    except OSError as error:
+        raise WrongSettings([f"{SECRETS_DIR}: {folder} cannot be read: {error.strerror}"]) from error
+    unknown = _unknown({file.name: "" for file in files})
+    return [
+        *(f"{folder} has a file {name.lower()}, and there is no such setting" for name in unknown),
+        *(f"{file} cannot be read" for file in files if not (file.is_file() and os.access(file, os.R_OK))),
+        *(f"{file} leads out of the folder" for file in files if folder.resolve() not in file.resolve().parents),
+    ]
 
 
 def _unknown(environment: Mapping[str, str]) -> list[str]:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_FILE}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_FILE, SECRETS_DIR}
     given = {name.upper() for name in environment if name.upper().startswith(PREFIX)}
     return sorted(name for name in given - known if not name.startswith(_FOR_TESTS))
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import store.api_tokens
 from auth import tokens
+from auth.alone import THE_KEYS, account
 from auth.audit import Act
 from auth.faults import Fault, InputRefused
 from auth.foundation import Foundation
@@ -62,7 +63,7 @@ class ApiTokens:
         name, wanted, now = read_token_name(name), frozenset(scopes), self._clock.now()
         expires_at = expiry(expires_at, now, usual=USUAL_LIFE, longest=LONGEST_LIFE)
         now = now.replace(microsecond=0)  # as rows keep it, so that who made a token sees what the list shows
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(account(identity.subject), THE_KEYS) as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             require_held(wanted, identity.scopes)
             if identity.subject is None:
@@ -71,7 +72,8 @@ class ApiTokens:
                 raise InputRefused(Fault.TOO_MANY)
             row = ApiTokenRow(new_id(), identity.subject, name, wanted, now, expires_at)
             await store.api_tokens.add(tx, row)
-            # Chosen within the transaction, so that a key which is revoked meanwhile is not the one that signs.
+            # Chosen where nobody else decides about keys, so that one which is revoked meanwhile is not the one that
+            # signs, and one whose place is taken meanwhile is kept for as long as this token lives.
             key = await self._key_ring.signing_key(tx)
             await self._key_ring.keep_until(tx, key, expires_at)
             await self._audit.record(
@@ -119,7 +121,7 @@ class ApiTokens:
 
     async def revoke(self, identity: Identity, token_id: str) -> ApiTokenRow:
         """Revoke one of the caller's tokens, at once. Raises `NotFound` when it is not theirs or not good any more."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(account(identity.subject)) as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             row = await store.api_tokens.find(tx, token_id) if is_id(token_id) else None
             if row is None or not self._is_own_and_live(identity, row):

@@ -3,8 +3,12 @@
 What somebody typed is never in it, nor a secret: a wrong address may be a password in the wrong field.
 """
 
+from collections import Counter
 from contextlib import suppress
 from enum import Enum
+from functools import partial
+
+import structlog
 
 import store.audit_events
 from auth.clock import Clock
@@ -12,8 +16,11 @@ from auth.identity import Identity
 from auth.ids import is_id, new_id
 from auth.origin import Origin
 from auth.refusals import Forbidden, Reason, Unauthenticated
-from store import Database, StoreUnavailable, Transaction
+from store import StoreUnavailable, Transaction
 from store.audit_events import AuditEventRow
+from store.watched import WatchedDatabase
+
+_log = structlog.get_logger("watchword.audit")
 
 
 class Act(Enum):
@@ -42,7 +49,7 @@ class Act(Enum):
     ACCESS_TOKEN_REVOKE = ("access-token:revoke", "An access token of a service account was revoked.")
     SIGNING_KEY_ROTATE = ("signing-key:rotate", "Another key was chosen to sign.")
     SIGNING_KEY_REVOKE = ("signing-key:revoke", "A signing key was revoked, and every token that it signed.")
-    DATABASE_RESTORE = ("database:restore", "A backup was put in the place of the database, with all that it knew.")
+    AUDIT_PRUNE = ("audit:prune", "Events were removed that were older than the record is kept for.")
     ACT_REFUSE = ("act:refuse", "An act was refused to somebody who was not allowed to do it.")
 
     def __init__(self, action: str, sentence: str) -> None:
@@ -67,11 +74,16 @@ def act_of(action: str) -> Act:
 
 
 class Audit:
-    """Records acts, and shows them to those whom they concern."""
+    """Records acts, and shows them to those whom they concern.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    `acts` is how often this process did each of them. Where `is_logged`, each is a line of log too, once it is certain.
+    """
+
+    def __init__(self, database: WatchedDatabase, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self.acts: Counter[Act] = Counter()
+        self.is_logged = False
 
     async def record(
         self,
@@ -92,22 +104,21 @@ class Audit:
         """
         known = by if isinstance(by, Identity) else None
         origin = by.origin if isinstance(by, Identity) else by
-        await store.audit_events.add(
-            tx,
-            AuditEventRow(
-                id=new_id(),
-                at=self._clock.now(),
-                action=act.action,
-                actor_id=known.subject if known else None,
-                via_id=via or (known and (known.session_id or known.token_id)),
-                subject_id=concerning,
-                object_id=what,
-                detail=detail,
-                address=origin.address,
-                user_agent=origin.short_user_agent,
-                request_id=origin.request_id,
-            ),
+        row = AuditEventRow(
+            id=new_id(),
+            at=self._clock.now(),
+            action=act.action,
+            actor_id=known.subject if known else None,
+            via_id=via or (known and (known.session_id or known.token_id)),
+            subject_id=concerning,
+            object_id=what,
+            detail=detail,
+            address=origin.address,
+            user_agent=origin.short_user_agent,
+            request_id=origin.request_id,
         )
+        await store.audit_events.add(tx, row)
+        self._database.after_commit(tx, partial(self._committed, act, row))
 
     async def record_alone(self, act: Act, by: Identity | Origin, **more: str | None) -> None:
         """Record what changed nothing, such as a failure. Raises `StoreUnavailable`."""
@@ -118,6 +129,23 @@ class Audit:
         """Record that an act was refused. It was, also when the database does not take the record."""
         with suppress(StoreUnavailable):
             await self.record_alone(Act.ACT_REFUSE, identity, concerning=identity.subject, detail=f"{act}: {reason}")
+
+    def _committed(self, act: Act, row: AuditEventRow) -> None:
+        self.acts[act] += 1
+        if self.is_logged:
+            # Not the user agent, which is whatever a stranger wrote: the row has it.
+            _log.info(
+                "audit",
+                id=row.id,
+                act=row.action,
+                actor=row.actor_id,
+                via=row.via_id,
+                subject=row.subject_id,
+                object=row.object_id,
+                detail=row.detail,
+                address=row.address,
+                request_id=row.request_id,
+            )
 
     async def own(self, identity: Identity, *, limit: int, after: str | None) -> list[AuditEventRow]:
         """Return what concerns the caller, the newest first, older than the id `after`."""

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from auth.activity import Activity
 from auth.api_tokens import ApiTokens
 from auth.audit import Audit
+from auth.budget_exchange import BudgetExchange
 from auth.budgets import Budgets
 from auth.clock import Clock, SystemClock
 from auth.extra_claims import ExtraClaims
 from auth.foundation import Foundation
 from auth.gate import Gate
+from auth.housekeeping import Housekeeping
 from auth.issuer import Issuer
 from auth.key_ring import KeyRing
 from auth.login import Login
@@ -32,13 +34,14 @@ from auth.token_status import TokenStatus
 from auth.users import Users
 from auth.verifier import Verifier
 from store import Database
+from store.watched import WatchedDatabase
 
 
 @dataclass(frozen=True, slots=True)
 class Auth:
     """The services, the gate, and what they share. A domain's lifespan is handed this."""
 
-    database: Database
+    database: WatchedDatabase
     clock: Clock
     policy: Policy
     rights: Rights
@@ -57,12 +60,16 @@ class Auth:
     setup: Setup
     users: Users
     passwords: Passwords
+    throttles: Throttles
     activity: Activity
     publications: Publications
     budgets: Budgets
+    housekeeping: Housekeeping
 
     async def close(self) -> None:
         """End every stream, and the threads that hash. The database is closed by whoever opened it."""
+        await self.budgets.close()
+        await self.housekeeping.close()
         await self.activity.close()
         await self.publications.close()
         self.passwords.close()
@@ -83,6 +90,7 @@ async def open_auth(
     Raises `SealBroken` when the signing keys were sealed under another secret key, and `StoreUnavailable`.
     """
     clock = clock or SystemClock()
+    database = WatchedDatabase(database)
     foundation = Foundation(database, clock, policy, rights, Audit(database, clock))
     key_ring = KeyRing(foundation, Sealer(secret_keys))
     if not to_look or not await key_ring.open():
@@ -118,7 +126,9 @@ async def open_auth(
         setup=Setup(database, users, clock),
         users=users,
         passwords=passwords,
+        throttles=throttles,
         activity=Activity(database),
         publications=Publications(database, clock),
-        budgets=Budgets(policy, clock),
+        budgets=Budgets(policy, clock, BudgetExchange(database, clock, secret_keys)),
+        housekeeping=Housekeeping(foundation, key_ring),
     )

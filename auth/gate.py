@@ -60,6 +60,16 @@ class Gate:
         self._service_tokens = service_tokens
         self._clock = clock
 
+    @property
+    def tokens_recalled(self) -> int:
+        """How many tokens had been verified before."""
+        return self._verifier.recalled
+
+    @property
+    def tokens_verified(self) -> int:
+        """How many tokens had to be verified, good ones and bad."""
+        return self._verifier.asked
+
     async def authenticate(self, credential: Credential, origin: Origin = NOWHERE) -> Admission:
         """Return who presents this credential.
 

@@ -14,6 +14,7 @@ import structlog
 
 import store.signing_keys
 from auth import keys
+from auth.alone import THE_KEYS
 from auth.audit import Act
 from auth.foundation import Foundation
 from auth.key_states import KeyStanding, KeyState, current_of, standing_of, unscheduled_of, verifies, waiting_of
@@ -63,7 +64,7 @@ class KeyRing:
         if self._wants_nothing(rows):
             return
         spare, first = await self._generated(), await self._generated()
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(THE_KEYS) as tx:
             # Another process may have done it while this one waited for its turn.
             rows = await store.signing_keys.load_all(tx)
             await self._reseal(tx, rows)
@@ -153,7 +154,7 @@ class KeyRing:
         tokens that it signed are lost. Raises `NotFound` and `StoreUnavailable`.
         """
         spare = await self._generated()
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(THE_KEYS) as tx:
             rows, now = await store.signing_keys.load_all(tx), self._clock.now()
             signing, waiting = current_of(rows, now), waiting_of(rows, now)
             was_signing = signing is not None and signing.kid == kid
@@ -173,12 +174,20 @@ class KeyRing:
                 await self._add(tx, spare)
                 rows = await store.signing_keys.load_all(tx)
         self.forget(kid)
+        now = self._clock.now()  # the key that signs now may have begun in a later second than this did
         current = current_of(rows, now)
         return next(standing_of(row, rows, now) for row in rows if row == current)
 
+    async def remove_dead(self) -> int:
+        """Forget the keys whose last token has expired, private halves and all; return how many."""
+        async with self._database.transaction() as tx:
+            rows = await store.signing_keys.load_all(tx)
+            await self._remove_dead(tx, rows, self._clock.now())
+            return len(rows) - len(await store.signing_keys.load_all(tx))
+
     async def _rotate(self, *, at_once: bool, only_if_due: bool) -> list[SigningKeyRow]:
         spare = await self._generated()
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(THE_KEYS) as tx:
             rows, now = await store.signing_keys.load_all(tx), self._clock.now()
             waiting = waiting_of(rows, now)
             if (waiting is not None and not at_once) or (only_if_due and not self._is_due(rows, now)):

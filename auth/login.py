@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import store.users
+from auth.alone import account
 from auth.audit import Act
 from auth.faults import InputRefused
 from auth.foundation import Foundation
@@ -70,7 +71,9 @@ class Login:
         foreseen = self._sessions.foresee(user, ("pwd",), origin)
         extra = await self._renewal.prepare(foreseen)
         fresh_hash = await self._passwords.rehash(password) if self._passwords.is_outdated(user.password_hash) else None
-        async with self._database.transaction() as tx:
+        left = {} if outgoing is None else await self._sessions.left_behind(outgoing)
+        accounts = map(account, {user.id, *left.values()})
+        async with self._database.transaction(*accounts, *guess.alone_in) as tx:
             current = await store.users.find(tx, user.id)
             verified = current is not None and current.password_hash == user.password_hash
             started = None
@@ -80,8 +83,7 @@ class Login:
             if verified and current is not None and current.disabled_at is None:
                 if fresh_hash is not None:
                     await self._renew_hash(tx, user, fresh_hash)
-                if outgoing is not None:
-                    await self._sessions.end_within(tx, outgoing)
+                await self._sessions.end_all(tx, left, origin)
                 started = await self._sessions.start(tx, foreseen, device_name=device_name)
                 key = await self._renewal.key_for(tx)
         if started is not None:

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import TypeVar
 
@@ -29,14 +30,20 @@ _RETRY_AFTER = timedelta(seconds=2)
 
 
 class Passwords:
-    """Hashes and verifies, a bounded number at a time; beyond a bounded queue it refuses at once."""
+    """Hashes and verifies, a bounded number at a time; beyond a bounded queue it refuses at once.
+
+    `refused` is how often it did. The wait for each hash is within what `around` returns.
+    """
 
     def __init__(self, cost: HashingCost) -> None:
         self._argon2 = PasswordHasher(
             time_cost=cost.iterations, memory_cost=cost.memory_kib, parallelism=1, type=Type.ID
         )
         self._threads = ThreadPoolExecutor(cost.threads, thread_name_prefix="watchword-hash", initializer=_give_way)
+        self._threads_at_most = cost.threads
         self._under_way = 0
+        self.refused = 0
+        self.around: Callable[[], AbstractContextManager[object]] = nullcontext
         self._nobodys_hash = self._argon2.hash(secrets.token_urlsafe(32))
 
     async def hash_checked(self, password: str, *, about_its_owner: tuple[str, ...]) -> str:
@@ -66,7 +73,18 @@ class Passwords:
     def require_room(self) -> None:
         """Return if a password would be taken into the line. Raises `Overloaded`, before anybody counts a guess."""
         if self._under_way >= _LONGEST_QUEUE:
+            self.refused += 1
             raise Overloaded(_RETRY_AFTER)
+
+    @property
+    def running(self) -> int:
+        """How many are being hashed at this moment."""
+        return min(self._under_way, self._threads_at_most)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return self._under_way - self.running
 
     async def rehash(self, password: str) -> str:
         """Return the hash, at today's cost, of a password that was just verified. Raises `Overloaded`."""
@@ -87,7 +105,8 @@ class Passwords:
         # Counted down when the work has ended or was taken out of the line, and not when its caller goes away: who
         # hangs up on a hash that is being computed must not make room for another.
         work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._count_down))
-        return await asyncio.wrap_future(work)
+        with self.around():
+            return await asyncio.wrap_future(work)
 
     def _count_down(self) -> None:
         self._under_way -= 1

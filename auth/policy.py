@@ -28,6 +28,8 @@ class Policy:
     access_token_lifetime: timedelta = timedelta(minutes=5)
     session_idle_timeout: timedelta = timedelta(days=30)
     session_lifetime: timedelta = timedelta(days=90)
+    session_retention: timedelta = timedelta(days=30)  # how long ended sessions are kept
+    audit_retention: timedelta = timedelta(days=400)  # 0: for ever
     hashing: HashingCost = HashingCost()
     guesses_per_address: int = 60  # in any minute, over all accounts
     budget: int = 100_000  # points a minute for somebody known; 0: no limit

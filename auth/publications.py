@@ -18,7 +18,7 @@ from store.publications import PublicationRow
 LARGEST = 65_536
 
 # A process that could not read for so long has missed what was deleted meanwhile.
-_KEPT = timedelta(minutes=10)
+KEPT = timedelta(minutes=10)
 
 
 class PublicationTooLarge(Exception):
@@ -57,7 +57,7 @@ class Publications:
         if len(text) > LARGEST:
             raise PublicationTooLarge(f"what is published to {topic!r} has {len(text)} bytes; {LARGEST} are the most")
         now = self._clock.now()
-        await store.publications.delete_older(tx, now - _KEPT)
+        await store.publications.delete_older(tx, now - KEPT)
         await store.publications.add(tx, PublicationRow(new_id(), topic, text.decode(), now))
 
     async def follow(self, topic: str) -> Listener[Any]:

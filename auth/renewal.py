@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 import store.sessions
+from auth.alone import account
 from auth.audit import Act
 from auth.foundation import Foundation
 from auth.identity import Identity
@@ -135,9 +136,9 @@ class Renewal:
         identity = self._sessions.admit(standing, origin)
         if _is_old(presented, standing):
             # At once, and before anything is done that may fail: nothing else keeps a thief in.
-            return await self._end_reused(presented, origin)
+            return await self._end_reused(presented, identity)
         extra = await self.prepare(identity)
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(account(identity.subject)) as tx:
             identity = self._sessions.admit(await store.sessions.standing(tx, presented.session_id), origin)
             key = await self.key_for(tx)
             is_first = await self._advance(tx, presented, identity)
@@ -147,7 +148,7 @@ class Renewal:
                 told = {"what": identity.session_id, "detail": None if is_first else "once more"}
                 await self._audit.record(tx, Act.SESSION_REFRESH, identity, concerning=identity.subject, **told)
         if is_old or standing is None:
-            return await self._end_reused(presented, origin)
+            return await self._end_reused(presented, identity)
         refresh_token = self._refresh_tokens.make(standing.session_id, standing.refresh_counter)
         return Refreshed(self.signed(standing, origin, extra, key), refresh_token)
 
@@ -162,9 +163,9 @@ class Renewal:
             address=identity.origin.address,
         )
 
-    async def _end_reused(self, presented: RefreshToken, origin: Origin) -> NoReturn:
-        async with self._database.transaction() as tx:
-            await self._sessions.end_session(tx, presented.session_id, Act.SESSION_REUSE, origin)
+    async def _end_reused(self, presented: RefreshToken, identity: Identity) -> NoReturn:
+        async with self._database.transaction(account(identity.subject)) as tx:
+            await self._sessions.end_session(tx, presented.session_id, Act.SESSION_REUSE, identity.origin)
         raise Unauthenticated(Reason.REFRESH_TOKEN_REUSED)
 
     def session_of(self, token: Secret) -> str | None:

@@ -9,6 +9,7 @@ import store.service_accounts
 import store.service_credentials
 import store.signing_keys
 from auth import keys
+from auth.alone import account as the_account
 from auth.audit import Act
 from auth.faults import Fault, InputRefused
 from auth.foundation import Foundation
@@ -62,7 +63,7 @@ class ServiceAccounts:
         `Unauthenticated` and `StoreUnavailable`.
         """
         name, wanted = read_service_name(name), frozenset(scopes)
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(the_account(identity.subject)) as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             require_held(wanted, identity.scopes)
             if of_installation:
@@ -146,7 +147,7 @@ class ServiceAccounts:
 
     async def revoke_credential(self, identity: Identity, credential_id: str) -> ServiceAccountRow:
         """Take a secret or a key away, and every token that was given for it, at once. Raises `NotFound`."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(the_account(identity.subject)) as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             found = await store.service_credentials.find(tx, credential_id) if is_id(credential_id) else None
             if found is None:
@@ -159,7 +160,7 @@ class ServiceAccounts:
 
     async def disable(self, identity: Identity, account_id: str) -> ServiceAccountRow:
         """Disable an account for good: its tokens, secrets and keys end at once. Raises `NotFound`."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(the_account(identity.subject), the_account(account_id)) as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             account = await self._changeable(tx, identity, account_id)
             if await store.service_accounts.disable(tx, account_id, self._clock.now()):
@@ -198,7 +199,7 @@ class ServiceAccounts:
             created_at=now,
             expires_at=expires_at,
         )
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(the_account(identity.subject), the_account(account_id)) as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             account = await self._changeable(tx, identity, account_id)
             if account.disabled_at is not None or account.owner_id not in {None, identity.subject}:

@@ -1,9 +1,11 @@
 """Sessions: the rows that decide, on every request, whether somebody is logged in. A JWT only names one."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 import store.sessions
+from auth.alone import account
 from auth.audit import Act
 from auth.foundation import Foundation
 from auth.identity import Identity, IdentityKind
@@ -14,6 +16,7 @@ from auth.secret import Secret, new_secret
 from auth.tokens import Claims
 from store import Transaction
 from store.sessions import SessionRow, Standing
+from store.tables import NO_ID
 from store.users import UserRow
 
 
@@ -105,8 +108,9 @@ class Sessions:
     async def reaffirm(self, tx: Transaction, identity: Identity) -> Identity:
         """Return the identity as its session's row has it within a transaction.
 
-        An operation may run for a while, and wait for the write lock, after it was let in: whoever was disabled or
-        lost a role meanwhile must not undo that. Raises `Unauthenticated`.
+        An operation may run for a while, and wait for its turn, after it was let in: whoever was disabled or lost a
+        role meanwhile must not undo that. The transaction is alone in the caller's account, so that this holds until
+        it has been committed. Raises `Unauthenticated`.
         """
         standing = await store.sessions.standing(tx, identity.session_id) if identity.session_id else None
         return self.admit(standing, identity.origin)
@@ -156,7 +160,7 @@ class Sessions:
 
     async def revoke(self, identity: Identity, session_id: str) -> SessionRow:
         """End one of the caller's sessions, at once. Raises `NotFound` when it is not theirs or has ended."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(account(identity.subject)) as tx:
             identity = await self.reaffirm(tx, identity)
             session = await store.sessions.find(tx, session_id) if is_id(session_id) else None
             if session is None or not self._is_own_and_live(identity, session):
@@ -167,7 +171,7 @@ class Sessions:
 
     async def revoke_others(self, identity: Identity) -> int:
         """End every session of the caller but the one they call with; return how many ended."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(account(identity.subject)) as tx:
             identity = await self.reaffirm(tx, identity)
             if identity.subject is None:
                 return 0
@@ -181,23 +185,33 @@ class Sessions:
 
     async def end(self, outgoing: Outgoing) -> bool:
         """End what a browser leaves behind (log out); return False when there was no session to end."""
-        if outgoing.identity.session_id is None and not outgoing.secrets:
+        left = await self.left_behind(outgoing)
+        if not left:
             return False
-        async with self._database.transaction() as tx:
-            return await self.end_within(tx, outgoing)
+        async with self._database.transaction(*map(account, left.values())) as tx:
+            return await self.end_all(tx, left, outgoing.identity.origin)
 
-    async def end_within(self, tx: Transaction, outgoing: Outgoing) -> bool:
-        """Do as `end` does, in a transaction under way."""
-        named = [outgoing.identity.session_id] if outgoing.identity.session_id is not None else []
-        shown = [await store.sessions.standing_by_secret(tx, secret.digest()) for secret in outgoing.secrets]
+    async def left_behind(self, outgoing: Outgoing) -> dict[str, str]:
+        """Return the ids of the sessions that a browser leaves behind, each with its owner's: neither ever changes."""
+        by = outgoing.identity
+        left = {} if by.session_id is None else {by.session_id: by.subject or NO_ID}
+        for secret in outgoing.secrets:
+            standing = await store.sessions.standing_by_secret(self._database, secret.digest())
+            if standing is not None:
+                left[standing.session_id] = standing.user_id
+        return left
+
+    async def end_all(self, tx: Transaction, left: Iterable[str], origin: Origin) -> bool:
+        """End sessions that were left behind, alone in their owners' accounts; False when all had ended before."""
         ended = False
-        for session_id in dict.fromkeys([*named, *(standing.session_id for standing in shown if standing)]):
-            ended = await self.end_session(tx, session_id, Act.SESSION_END, outgoing.identity.origin) or ended
+        for session_id in left:
+            ended = await self.end_session(tx, session_id, Act.SESSION_END, origin) or ended
         return ended
 
     async def end_shown(self, session_id: str, origin: Origin) -> None:
         """End a session, one of whose tokens was shown; that it had ended before is no error."""
-        async with self._database.transaction() as tx:
+        standing = await store.sessions.standing(self._database, session_id)
+        async with self._database.transaction(account(standing.user_id if standing else None)) as tx:
             await self.end_session(tx, session_id, Act.SESSION_END, origin)
 
     async def end_session(self, tx: Transaction, session_id: str, act: Act, origin: Origin) -> bool:

@@ -5,6 +5,7 @@ from datetime import timedelta
 import store.setup_tokens
 import store.users
 from auth import scopes
+from auth.alone import ADMINISTRATORS
 from auth.clock import Clock
 from auth.faults import Fault, InputRefused
 from auth.origin import NOWHERE, Origin
@@ -27,7 +28,7 @@ class Setup:
     async def issue(self) -> Secret | None:
         """Make a setup token, which replaces the one before; None when there is an enabled administrator."""
         token = new_secret()
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(ADMINISTRATORS) as tx:
             if await store.users.someone_has_role(tx, scopes.ADMIN):
                 return None
             expires_at = self._clock.now() + SETUP_TOKEN_LIFETIME
@@ -49,7 +50,7 @@ class Setup:
             roles=frozenset({scopes.USER, scopes.ADMIN}),
             origin=origin,
         )
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(ADMINISTRATORS) as tx:
             valid = await store.setup_tokens.consume(tx, digest=token.digest(), now=self._clock.now())
             if not valid or await store.users.someone_has_role(tx, scopes.ADMIN):
                 raise InputRefused(Fault.SETUP_TOKEN_INVALID)

@@ -7,6 +7,7 @@ right is given back, for it was no guess. An account that does not exist is thro
 """
 
 import hmac
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +18,7 @@ import structlog
 
 import store.sessions
 import store.throttles
+from auth.alone import throttle
 from auth.foundation import Foundation
 from auth.origin import Origin
 from auth.rates import MINUTE, Rate, at_most_each_minute, full_after_one, given_back, until_next
@@ -55,6 +57,7 @@ class Attempt:
 
     door: str
     origin: Origin
+    alone_in: tuple[str, ...]
     needed: tuple[Bucket, ...]
     either: tuple[Bucket, ...] = ()
     user_id: str | None = None  # whose reserve it is, which the networks that they are known from may use
@@ -67,14 +70,18 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """An attempt that was let through: what it took, and in which millisecond."""
+    """An attempt that was let through: what it took, in which millisecond, and what that is decided alone in."""
 
+    alone_in: tuple[str, ...]
     buckets: tuple[Bucket, ...]
     at: int
 
 
 class Throttles:
-    """Counts attempts, and refuses those that are too many with `RateLimited`."""
+    """Counts attempts, and refuses those that are too many with `RateLimited`.
+
+    `refused` is how many that were, by the door that they came to.
+    """
 
     def __init__(self, foundation: Foundation, secret_keys: Sequence[Secret]) -> None:
         self._database = foundation.database
@@ -82,6 +89,7 @@ class Throttles:
         self._key = derived_key(secret_keys[0], _PURPOSE)
         self._by_address = at_most_each_minute(foundation.policy.guesses_per_address)
         self._logged: dict[bytes, int] = {}
+        self.refused: Counter[str] = Counter()
 
     async def count_guess(self, door: str, origin: Origin, *, user_id: str | None, typed: str = "") -> Counted:
         """Count a guess at a password, of a person or, where there is none, of what was typed in their stead.
@@ -95,11 +103,13 @@ class Throttles:
             needed.append(Bucket(self._digest("pair", account, network), PAIR))
             needed.append(Bucket(self._digest("pair in the long run", account, network), PAIR_IN_THE_LONG_RUN))
             either.append(Bucket(self._digest("reserve", account), RESERVE))
-        return await self._take(Attempt(door, origin, tuple(needed), tuple(either), user_id))
+        alone_in = throttle(account), throttle(needed[0].key)  # of what is counted for an account, all at once
+        return await self._take(Attempt(door, origin, alone_in, tuple(needed), tuple(either), user_id))
 
     async def count_hash(self, door: str, origin: Origin) -> None:
         """Count a password that is to be hashed for nobody yet. Raises `RateLimited` and `StoreUnavailable`."""
-        await self._take(Attempt(door, origin, (self._address(origin),)))
+        address = self._address(origin)
+        await self._take(Attempt(door, origin, (throttle(address.key),), (address,)))
 
     async def count_failure(self, door: str, origin: Origin, *, client_id: str) -> None:
         """Count that a client failed to prove who it is. Raises `RateLimited` and `StoreUnavailable`.
@@ -109,10 +119,13 @@ class Throttles:
         needed = [Bucket(self._digest("failures from", network_of(origin.address) or ""), self._by_address)]
         if client_id:
             needed.append(Bucket(self._digest("failures of", client_id), self._by_address))
-        await self._take(Attempt(door, origin, tuple(needed)))
+        await self._take(Attempt(door, origin, tuple(throttle(bucket.key) for bucket in needed), tuple(needed)))
 
     async def give_back(self, tx: Transaction, counted: Counted) -> None:
-        """Give back what a guess took that was right, or that could not be looked at."""
+        """Give back what a guess took that was right, or that could not be looked at.
+
+        The transaction is alone in what the guess was counted alone in.
+        """
         now = self._now()
         for bucket in counted.buckets:
             # All of it for the address, which may be that of a house where many log in at the same moment: the bound
@@ -123,20 +136,20 @@ class Throttles:
 
     async def give_back_alone(self, counted: Counted) -> None:
         """Give back in a transaction of its own. Raises `StoreUnavailable`."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(*counted.alone_in) as tx:
             await self.give_back(tx, counted)
 
     async def _take(self, attempt: Attempt) -> Counted:
         # First by reads alone: a flood that is refused writes nothing.
         await self._decide(self._database, attempt, self._now())
-        async with self._database.transaction() as tx:
-            # Whoever holds the write lock is alone, among all processes; the turn may have taken a while.
+        async with self._database.transaction(*attempt.alone_in) as tx:
+            # Nobody else counts here meanwhile, in whichever process; the turn may have taken a while.
             now = self._now()
             taken = await self._decide(tx, attempt, now)
             for bucket, full_at in taken.items():
                 await store.throttles.put(tx, bucket.key, full_at)
             await store.throttles.prune(tx, now)
-        return Counted(tuple(taken), now)
+        return Counted(attempt.alone_in, tuple(taken), now)
 
     async def _decide(self, reader: Reader, attempt: Attempt, now: int) -> dict[Bucket, int]:
         """Return what is taken, with when each is full again. Raises `RateLimited`."""
@@ -153,6 +166,7 @@ class Throttles:
             taken.append(reserve[0] if use_reserve else everybody)
         slowest = max(taken, key=wait)
         if wait(slowest):
+            self.refused[attempt.door] += 1
             self._note(attempt, slowest, now)
             raise RateLimited(timedelta(milliseconds=wait(slowest)))
         return {bucket: full_after_one(bucket.rate, full_at.get(bucket.key, 0), now) for bucket in taken}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import store.sessions
 import store.users
 from auth import scopes
+from auth.alone import ADMINISTRATORS, account
 from auth.audit import Act
 from auth.faults import Fault, InputRefused
 from auth.foundation import Foundation
@@ -119,7 +120,7 @@ class Users:
 
         Raises `NotFound`, and `Conflict` with LAST_ADMINISTRATOR.
         """
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(ADMINISTRATORS, account(identity.subject), account(user_id)) as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             user = await self._found(tx, identity, user_id)
             if scopes.ADMIN not in roles:
@@ -133,7 +134,7 @@ class Users:
 
         Raises `NotFound`, and `Conflict` with LAST_ADMINISTRATOR.
         """
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(ADMINISTRATORS, account(identity.subject), account(user_id)) as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             user = await self._found(tx, identity, user_id)
             if user.disabled_at is None:
@@ -145,7 +146,7 @@ class Users:
 
     async def enable(self, identity: Identity, user_id: str) -> UserRow:
         """Let a disabled person log in again. Raises `NotFound`."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(account(identity.subject), account(user_id)) as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             user = await self._found(tx, identity, user_id)
             if user.disabled_at is not None:
@@ -164,7 +165,7 @@ class Users:
         await self._require_password(user, current, identity.origin)
         new_hash = await self._passwords.hash_checked(new, about_its_owner=(user.email, user.display_name))
         now = self._clock.now()
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(account(user.id)) as tx:
             identity = await self._sessions.reaffirm(tx, identity)
             if not await store.users.set_password(
                 tx, user.id, expected=user.password_hash, new=new_hash, changed_at=now

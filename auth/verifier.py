@@ -18,13 +18,16 @@ class Verifier:
     """Verifies tokens of this installation, each signature once.
 
     The memory is keyed by the SHA-256 of the token's whole text, and says nothing but that the signature holds: whether
-    the session, token or account is good is read from its row on each request.
+    the session, token or account is good is read from its row on each request. `recalled` and `asked` count what was
+    found there, and what was not.
     """
 
     def __init__(self, key_ring: KeyRing, policy: Policy) -> None:
         self._key_ring = key_ring
         self._policy = policy
         self._verified: OrderedDict[bytes, Claims] = OrderedDict()
+        self.recalled = 0
+        self.asked = 0
 
     def recall(self, token: Secret, now: datetime) -> Claims | None:
         """Return what a token says if it was verified before. Raises `Unauthenticated` with TOKEN_EXPIRED."""
@@ -33,6 +36,8 @@ class Verifier:
         if known is not None and known.expires_at <= now:
             del self._verified[digest]
             raise Unauthenticated(Reason.TOKEN_EXPIRED)
+        if known is not None:
+            self.recalled += 1
         return known
 
     async def verify(self, token: Secret, now: datetime) -> Claims:
@@ -41,6 +46,7 @@ class Verifier:
         Raises `Unauthenticated` with TOKEN_EXPIRED, TOKEN_INVALID or, for a key that is good no longer, TOKEN_REVOKED;
         and `StoreUnavailable` when the ring does not know the key and cannot ask for it.
         """
+        self.asked += 1
         unverified = tokens.read(token.reveal())
         found = await self._key_ring.verifying_key(unverified.kid)
         if found is None:

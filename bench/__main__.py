@@ -11,24 +11,28 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import ceiling, memory, storm, throughput
+from bench import ceiling, memory, processes, storm, throughput
 from bench.effort import QUICK, THOROUGH, Effort
 from bench.machine import Cores, description
 from bench.stacks import OURS, STACKS, Running, started
 from bench.throughput import SCENARIOS
 
 MEASURES = (*SCENARIOS, "storm", "memory")
+# Measured by itself, and when it is asked for: it has servers of its own, and needs all cores for them.
+WORKERS = "workers"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure what is asked for, all of it by default; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("measures", nargs="*", metavar="measure", help=f"of: {', '.join(MEASURES)}")
+    parser.add_argument("measures", nargs="*", metavar="measure", help=f"of: {', '.join((*MEASURES, WORKERS))}")
     parser.add_argument("--quick", action="store_true", help="measure little, to see that everything still runs")
     chosen = parser.parse_args(arguments)
-    if strange := set(chosen.measures) - set(MEASURES):
-        parser.error(f"there is no measure {', '.join(sorted(strange))}; there are {', '.join(MEASURES)}")
+    if strange := set(chosen.measures) - {*MEASURES, WORKERS}:
+        parser.error(f"there is no measure {', '.join(sorted(strange))}; there are {', '.join((*MEASURES, WORKERS))}")
     effort = QUICK if chosen.quick else THOROUGH
+    if WORKERS in chosen.measures:
+        return _workers_measured(effort)
     cores = Cores()
     print(f"{description()}\n\n{_pinning(cores)}", flush=True)
     gc.freeze()
@@ -41,6 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
     if failures:
         print(f"\n{failures} answers were wrong or missing.", flush=True)
     return 1 if failures else 0
+
+
+def _workers_measured(effort: Effort) -> int:
+    print(description(), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        figures = processes.measure(Path(folder), effort)
+    print(f"\n{processes.written(figures)}", flush=True)
+    return 1 if any(each.failures for each in figures.values()) else 0
 
 
 def _measured(name: str, stacks: list[Running], effort: Effort) -> int:

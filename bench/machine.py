@@ -55,6 +55,15 @@ def cpu_seconds(pid: int) -> float | None:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def family_of(pid: int) -> list[int]:
+    """Return a process and those that it started; itself alone where there is no /proc."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    except OSError:
+        children = []
+    return [pid, *map(int, children)]
+
+
 def resident_kib(pid: int) -> int | None:
     """Return the memory that a process has in RAM (VmRSS), in KiB; None where there is no /proc."""
     try:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,14 +77,17 @@ class Running:
 
 
 @contextmanager
-def started(stack: Stack, folder: Path, cores: Cores) -> Iterator[Running]:
-    """Start a stack with a new data folder in this folder, wait until it listens, and end it after the block."""
+def started(stack: Stack, folder: Path, cores: Cores, *, apart: bool = True) -> Iterator[Running]:
+    """Start a stack with a new data folder in this folder, wait until it listens, and end it after the block.
+
+    It has the server's core to itself, unless it is not to be kept `apart`.
+    """
     data, log, port = folder / stack.name, folder / f"{stack.name}.log", _free_port()
     data.mkdir()
     outside = {name: value for name, value in os.environ.items() if not name.startswith("WATCHWORD_")}
     place = {"WATCHWORD_PORT": str(port), "WATCHWORD_DATA_DIR": str(data)}
     environment = {**outside, **place, **stack.settings}
-    with cores.for_server(), log.open("ab") as output:
+    with cores.for_server() if apart else nullcontext(), log.open("ab") as output:
         if stack.before is not None:
             subprocess.run(  # noqa: S603 - Python, and a module named above
                 [sys.executable, "-m", *stack.before], cwd=ROOT, env=environment, check=True

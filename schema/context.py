@@ -15,6 +15,7 @@ from auth.refusals import Reason, Unauthenticated
 from auth.renewal import Grant
 from auth.secret import Secret
 from auth.sessions import Outgoing
+from schema.prepared import Operation
 from store import StoreUnavailable
 from store.networks import network_of
 
@@ -43,6 +44,7 @@ class Context:
     """What the context getter makes for every operation; `info.context` in resolvers."""
 
     budget: Budget | None = None  # what the operation was paid from, once it was
+    operation: Operation | None = None  # what is run, once its document is known to be valid
     retry_after: int | None = None  # in seconds, once something in the operation was tried too often
 
     def __init__(
@@ -149,6 +151,11 @@ class Context:
     @property
     def _payer(self) -> Identity:
         return self._answer.identity if isinstance(self._answer, Admission) else self.nobody
+
+    @property
+    def is_strangers(self) -> bool:
+        """Whether nobody known asks for it."""
+        return self._payer.subject is None
 
     @property
     def payer_name(self) -> str:

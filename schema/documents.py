@@ -34,6 +34,11 @@ class Documents:
         self._memory = DocumentMemory()
         self._trusted = None if trusted is None else TrustedDocuments(trusted, preparing)
 
+    @property
+    def trusted_operations(self) -> frozenset[str] | None:
+        """The names of the operations that the operator listed, None where any may be run."""
+        return None if self._trusted is None else self._trusted.operations
+
     def take(self, request: GraphQLRequest) -> Prepared:
         """Return the document that a request asks for, with the errors of one that does not fit the schema.
 

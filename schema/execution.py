@@ -96,8 +96,20 @@ class Schema(strawberry.Schema):
         self._introspection = introspection
         self._turns = Turns()
         self._streams: Counter[str] = Counter()
+        self.documents_recalled = 0
+        self.documents_prepared = 0
         # Strawberry asks them once, when a subscription begins. Here they are asked anew before each event.
         self.subscription_guards = subscription_guards
+
+    @property
+    def open_streams(self) -> int:
+        """How many subscriptions are followed at this moment."""
+        return self._streams.total()
+
+    @property
+    def trusted_operations(self) -> frozenset[str] | None:
+        """The names of the operations that the operator listed, None where any may be run."""
+        return self._documents.trusted_operations
 
     async def answer(self, request: GraphQLRequest, context: Context, *, queries_only: bool = False) -> Answer:
         """Run a query or a mutation. A subscription is refused: it has more than one answer.
@@ -210,10 +222,14 @@ class Schema(strawberry.Schema):
     async def _admitted(self, request: GraphQLRequest, context: Context) -> tuple[Prepared, Operation]:
         """Return what is to be run. Raises `Refused`, and what the gate raises."""
         await context.authenticate()
-        prepared = self._documents.known(request) or await self._prepared(request, context)
+        prepared = self._documents.known(request)
+        if prepared is None:
+            prepared = await self._prepared(request, context)
+        else:
+            self.documents_recalled += 1
         if prepared.errors:
             raise Refused(prepared.errors)
-        operation = prepared.operation(request.operation_name)
+        operation = context.operation = prepared.operation(request.operation_name)
         operation.require_affordable(request.variables)
         context.pay(operation.cost(request.variables))
         if operation.introspects:
@@ -222,6 +238,7 @@ class Schema(strawberry.Schema):
 
     async def _prepared(self, request: GraphQLRequest, context: Context) -> Prepared:
         """Prepare a document that is not known, in turn. Raises `RateLimited`, and what is wrong with the document."""
+        self.documents_prepared += 1
         text = request.query or ""
         context.pay_for_new_document(text)
         async with self._turns.turn(context.network, _MILLISECONDS + len(text) // _CHARACTERS_A_MILLISECOND):

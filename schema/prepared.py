@@ -40,6 +40,7 @@ class Operation:
     root_fields: tuple[str, ...]
     _cost: Cost
     _limits: Limits
+    name: str | None = None  # letters, digits and underscores
 
     def cost(self, variables: Mapping[str, Any] | None) -> int:
         """Return what it costs with these variables."""
@@ -149,7 +150,13 @@ class Preparing:
         self.limits.require("cost", cost.fixed)
         names = tuple(dict.fromkeys(field.name.value for field in root_fields))
         return Operation(
-            node, node.operation.value, not _INTROSPECTION.isdisjoint(names), names, _cost=cost, _limits=self.limits
+            node,
+            node.operation.value,
+            not _INTROSPECTION.isdisjoint(names),
+            names,
+            _cost=cost,
+            _limits=self.limits,
+            name=node.name.value if node.name else None,
         )
 
 

@@ -63,6 +63,11 @@ class TrustedDocuments:
         if faults:
             raise TrustedDocumentsRefused(faults)
 
+    @property
+    def operations(self) -> frozenset[str]:
+        """The names of all operations of the documents."""
+        return frozenset(name for prepared in self._by_id.values() for name in prepared.operations if name is not None)
+
     def take(self, name: str | None, digest: str | None) -> Prepared:
         """Return the document of this id, or whose text has this digest. Raises `GraphQLError` for any other."""
         found = None

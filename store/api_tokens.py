@@ -78,7 +78,6 @@ _COUNT = Statement(
 _REVOKE = Statement(
     update(api_tokens).where(api_tokens.c.id == bindparam("token_id"), *_LIVE).values(revoked_at=bindparam("instant"))
 )
-_REVOKE_EVERY = Statement(update(api_tokens).where(*_LIVE).values(revoked_at=bindparam("instant")))
 _TOUCH = Statement(
     update(api_tokens)
     .where(api_tokens.c.id == bindparam("token_id"))
@@ -141,12 +140,6 @@ async def add(tx: Transaction, token: ApiTokenRow) -> None:
         last_used_at=None,
         last_used_address=None,
     )
-
-
-async def revoke_all(tx: Transaction, now: datetime) -> int:
-    """End everybody's live tokens; return how many ended."""
-    instant = to_seconds(now)
-    return await tx.run(_REVOKE_EVERY, now=instant, instant=instant)
 
 
 async def revoke(tx: Transaction, token_id: str, now: datetime) -> bool:

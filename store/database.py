@@ -4,7 +4,7 @@ Absent and failed are different answers: a row that is not there is `None`, a da
 `StoreUnavailable`. No caller can take a failure for an absence, and so log somebody out because a disk was busy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -79,6 +79,9 @@ class Database(Reader, Protocol):
 
     async def ping(self) -> None:
         """Return when the database answers. Raises `StoreUnavailable` when it does not."""
+
+    def gauges(self) -> Mapping[str, int]:
+        """Return how many connections there are, by what they do; nothing where there is no pool of them."""
 
     async def close(self) -> None:
         """Close every connection; whatever is asked afterwards raises `StoreUnavailable`."""

@@ -20,6 +20,7 @@ from store.fence import MigrationRefused, fenced
 from store.locations import Location, SQLiteFile
 from store.migration_connections import looking, migrating
 from store.namespaces import CORE, Namespace
+from store.revisions import Revisions
 
 _HERE = Path(__file__).parent / "migrations"
 
@@ -74,6 +75,16 @@ def _upgraded(connection: Connection, namespace: Namespace) -> Pending | None:
     if behind is not None:
         _apply(connection, namespace)
     return behind
+
+
+def known_revisions(domains: Sequence[Namespace] = ()) -> list[Revisions]:
+    """Return the revisions that this program knows. Raises `MigrationRefused` for a folder that is not there."""
+    lines = []
+    for namespace in (CORE, *domains):
+        head = _head(namespace)
+        known = {script.revision for script in _scripts(namespace).walk_revisions()}
+        lines.append(Revisions(namespace.name, namespace.version_table, head, frozenset(known - {head})))
+    return lines
 
 
 def _apply(connection: Connection, namespace: Namespace) -> None:

@@ -5,20 +5,24 @@ is taken in the same message that begins the transaction; every statement after 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any
+
+import asyncpg
+from sqlalchemy import func, select
 
 from store.database import Row, StoreUnavailable
 from store.locations import PostgreSQL
 from store.postgresql_announcements import Announcements, PostgreSQLChanges
-from store.postgresql_connections import Connection, Connections
-from store.postgresql_faults import raise_if_sick
+from store.postgresql_connection import Connection
+from store.postgresql_connections import Connections
 from store.statements import Statement
+from store.turns import Turns
 
-Result = TypeVar("Result")
+_READ_ONLY = Statement(select(func.current_setting("transaction_read_only")))
 
 
 class _Transaction:
@@ -26,31 +30,24 @@ class _Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._loop = asyncio.get_running_loop()
         self.is_announced = False
 
     async def one(self, statement: Statement, /, **values: Any) -> Row | None:
-        return await self.answered(self._connection.first(statement, values))
+        return await self._connection.first(statement, values)
 
     async def all(self, statement: Statement, /, **values: Any) -> list[Row]:
-        return await self.answered(self._connection.every(statement, values))
+        return await self._connection.every(statement, values)
 
     async def run(self, statement: Statement, /, **values: Any) -> int:
-        return await self.answered(self._connection.write(statement, values))
+        return await self._connection.write(statement, values)
 
     def announce(self) -> None:
         self.is_announced = True
 
-    async def answered(self, asking: Awaitable[Result]) -> Result:
-        """Wait for an answer, for so long as the watchdog lets one wait."""
-        self._connection.busy_since = self._loop.time()
-        try:
-            return await asking
-        except Exception as error:
-            raise_if_sick(error)
-            raise
-        finally:
-            self._connection.busy_since = None
+    async def commit(self) -> None:
+        # To commit what has failed is to roll it back, and for PostgreSQL no error.
+        if await self._connection.execute("COMMIT") != "COMMIT":
+            raise StoreUnavailable("nothing was committed: a statement of the transaction had failed")
 
 
 class PostgreSQLDatabase:
@@ -59,6 +56,7 @@ class PostgreSQLDatabase:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._announcements = Announcements(connections)
+        self._turns = Turns(connections.patience)
 
     @classmethod
     async def open(cls, location: PostgreSQL, *, patience: timedelta, connections: int) -> "PostgreSQLDatabase":
@@ -81,32 +79,28 @@ class PostgreSQLDatabase:
         """What is held, for those who watch."""
         return self._connections
 
-    async def one(self, statement: Statement, /, **values: Any) -> Row | None:
+    def one(self, statement: Statement, /, **values: Any) -> Coroutine[Any, Any, Row | None]:
         """Keep the contract of `Reader.one`."""
-        return await self._connections.first(statement, values)
+        return self._connections.first(statement, values)
 
     async def all(self, statement: Statement, /, **values: Any) -> list[Row]:
         """Keep the contract of `Reader.all`."""
-        async with self._connections.borrowed() as connection:
-            return await _Transaction(connection).all(statement, **values)
+        return await self._connections.asked(lambda connection: connection.every(statement, values))
 
     @asynccontextmanager
     async def transaction(self, *alone_in: str) -> AsyncIterator[_Transaction]:
         """Keep the contract of `Database.transaction`."""
-        async with self._connections.borrowed() as connection:
+        async with self._turns.of(alone_in):
+            connection = await self._connections.begun(_begin(alone_in))
             tx = _Transaction(connection)
-            is_over = False
             try:
-                await tx.answered(connection.raw.execute(_begin(alone_in)))
                 yield tx
-                is_over = True
                 # A request that is dropped meanwhile must not leave the question open of whether this was done.
-                await _to_the_end(tx.answered(connection.raw.execute("COMMIT")))
-            except BaseException:
-                # The server rolls back by itself what it could not commit, or when the connection is lost.
-                if not is_over and not connection.raw.is_closed():
-                    await _to_the_end(_rolled_back(tx, connection))
+                await _to_the_end(tx.commit())
+            except BaseException as error:
+                self._connections.give_up(connection, error)
                 raise
+            self._connections.give(connection)
         if tx.is_announced:
             self._announcements.announce()
 
@@ -116,10 +110,12 @@ class PostgreSQLDatabase:
 
     async def ping(self) -> None:
         """Keep the contract of `Database.ping`; a server that takes no writes does not count as one."""
-        async with self._connections.borrowed() as connection:
-            asking = connection.raw.fetchval("SELECT current_setting('transaction_read_only')")
-            if await _Transaction(connection).answered(asking) != "off":
-                raise StoreUnavailable("the database is read-only")
+        await self._connections.asked(_require_writable)
+
+    def gauges(self) -> Mapping[str, int]:
+        """Keep the contract of `Database.gauges`."""
+        held = self._connections
+        return {"open": held.open, "in_use": held.in_use, "waiting": held.waiting}
 
     async def close(self) -> None:
         """Keep the contract of `Database.close`."""
@@ -140,11 +136,10 @@ def _number_of(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=8, person=b"watchword").digest(), signed=True)
 
 
-async def _rolled_back(tx: _Transaction, connection: Connection) -> None:
-    try:
-        await tx.answered(connection.raw.execute("ROLLBACK"))
-    except Exception:  # noqa: BLE001 - whatever it is, this connection is in no state to be used again
-        connection.raw.terminate()
+async def _require_writable(connection: Connection) -> None:
+    row = await connection.first(_READ_ONLY, {})
+    if row is None or row[0] != "off":
+        raise StoreUnavailable("the database is read-only") from asyncpg.ReadOnlySQLTransactionError()
 
 
 async def _to_the_end(asking: Awaitable[None]) -> None:

@@ -46,8 +46,10 @@ class Announcements:
         self._connections = connections
         self._followers: WeakSet[PostgreSQLChanges] = WeakSet()
         self._ear: Any = None
+        self._was_cut = asyncio.Event()
         self._listening: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
+        self._has_news = False
         self._is_closed = False
 
     @property
@@ -58,6 +60,7 @@ class Announcements:
     def announce(self) -> None:
         """Tell every process, this one too, that something was committed that is followed."""
         self._wake()
+        self._has_news = True
         if self._telling is None and not self._is_closed:
             self._telling = asyncio.create_task(self._tell(), name="watchword-announcing")
 
@@ -80,21 +83,30 @@ class Announcements:
         self._wake()
 
     async def _tell(self) -> None:
-        await asyncio.sleep(_GATHERED_FOR.total_seconds())
-        # What is committed while this is under way is not told by it.
-        self._telling = None
-        with suppress(StoreUnavailable), unavailable_when_sick():
-            async with self._connections.borrowed() as connection:
-                connection.busy_since = asyncio.get_running_loop().time()
-                await connection.raw.execute(f"NOTIFY {_CHANNEL}")
+        try:
+            while self._has_news:
+                await asyncio.sleep(_GATHERED_FOR.total_seconds())
+                # What is committed while this is under way is not told by it.
+                self._has_news = False
+                with suppress(StoreUnavailable), unavailable_when_sick():
+                    async with self._connections.borrowed() as connection:
+                        await connection.execute(f"NOTIFY {_CHANNEL}")
+        finally:
+            self._telling = None
 
     async def _listen(self) -> None:
         """Listen while somebody follows; where that cannot be, try again as long as it takes."""
         try:
             while self._followers:
-                if not self.is_listening:
+                self._was_cut.clear()
+                if self.is_listening:
+                    await self._try_ear()
+                else:
                     await self._open_ear()
-                await asyncio.sleep(_WHILE_LISTENING.total_seconds())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_WHILE_LISTENING.total_seconds()):
+                        await self._was_cut.wait()
+                        await asyncio.sleep(_WHILE_DEAF.total_seconds())  # it may be cut again and again
         finally:
             self._listening = None
             if self._ear is not None:
@@ -110,8 +122,21 @@ class Announcements:
             except BaseException:
                 ear.terminate()
                 raise
+            ear.add_termination_listener(lambda _: self._note_cut())
             self._ear = ear
             self._wake()  # something may have been said while nobody listened
+
+    async def _try_ear(self) -> None:
+        """Cut a connection that says nothing because there is nobody at its other end."""
+        try:
+            async with asyncio.timeout(self._connections.patience.total_seconds()):
+                await self._ear.execute("SELECT 1")
+        except Exception:  # noqa: BLE001 - whatever it is, this connection is of no use
+            self._ear.terminate()
+
+    def _note_cut(self) -> None:
+        self._was_cut.set()
+        self._wake()  # from now on they look more often
 
     def _wake(self) -> None:
         for changes in self._followers:

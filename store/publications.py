@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, insert, select
 
 from store.database import Reader, Transaction
+from store.forgetting import delete_unheld
 from store.instants import from_seconds, to_seconds
 from store.statements import Statement
 from store.tables import publications
@@ -21,8 +22,14 @@ class PublicationRow:
     at: datetime
 
 
+_DELETED_AT_MOST = 100  # each adds one, so they do not pile up
+
 _INSERT = Statement(insert(publications))
-_DELETE_OLD = Statement(delete(publications).where(publications.c.at < bindparam("before")))
+_DELETE_OLD = Statement(
+    delete_unheld(
+        publications.c.id, publications.c.at < bindparam("before"), at_most=_DELETED_AT_MOST, first=publications.c.at
+    )
+)
 _IDS_SINCE = Statement(
     select(publications.c.id)
     .where(publications.c.id > bindparam("after"))
@@ -60,5 +67,5 @@ async def between(reader: Reader, first: str, last: str) -> list[PublicationRow]
 
 
 async def delete_older(tx: Transaction, before: datetime) -> int:
-    """Delete the publications of before an instant; return how many there were."""
+    """Delete publications of before an instant, some at a time; return how many."""
     return await tx.run(_DELETE_OLD, before=to_seconds(before))

@@ -151,8 +151,6 @@ _REVOKE_ALL_OF_USER = Statement(
     .values(revoked_at=bindparam("instant"))
 )
 
-_REVOKE_EVERY = Statement(update(sessions).where(*_LIVE).values(revoked_at=bindparam("instant")))
-
 
 def _page(*, after: bool) -> Statement:
     query: Select[tuple[object, ...]] = (
@@ -214,12 +212,6 @@ async def was_seen_from(reader: Reader, user_id: str | None, network: str, *, si
     """
     row = await reader.one(_SEEN_FROM, of_user=user_id or NO_ID, from_network=network, since=to_seconds(since))
     return row is not None
-
-
-async def revoke_all(tx: Transaction, now: datetime) -> int:
-    """End everybody's live sessions; return how many ended."""
-    instant = to_seconds(now)
-    return await tx.run(_REVOKE_EVERY, now=instant, instant=instant)
 
 
 async def add(tx: Transaction, session: SessionRow, *, secret_digest: bytes) -> None:

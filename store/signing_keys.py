@@ -54,7 +54,7 @@ _KEEP_FOR_TOKENS = Statement(
 )
 _KEEP_VERIFYING = Statement(
     update(signing_keys)
-    .where(_OF_KID, signing_keys.c.verifies_until < bindparam("least"))
+    .where(_OF_KID, signing_keys.c.revoked_at.is_(None), signing_keys.c.verifies_until < bindparam("least"))
     .values(verifies_until=bindparam("instant"))
 )
 _REVOKE = Statement(

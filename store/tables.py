@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects import postgresql
 
@@ -76,6 +77,13 @@ sessions = Table(
     Column("refresh_counter", BigInteger, nullable=False, server_default="0"),  # which refresh token is the current one
     Index("ix_sessions_user_id_id", "user_id", "id"),
     Index("ix_sessions_user_id_network_last_seen_at", "user_id", "network", "last_seen_at"),
+    Index("ix_sessions_expires_at", "expires_at"),
+    Index(
+        "ix_sessions_revoked_at",
+        "revoked_at",
+        sqlite_where=text("revoked_at IS NOT NULL"),
+        postgresql_where=text("revoked_at IS NOT NULL"),
+    ),
 )
 
 signing_keys = Table(
@@ -112,6 +120,7 @@ api_tokens = Table(
     Column("last_used_at", Instant, nullable=True),
     Column("last_used_address", Text, nullable=True),
     Index("ix_api_tokens_user_id_id", "user_id", "id"),
+    Index("ix_api_tokens_expires_at", "expires_at"),
 )
 
 service_accounts = Table(
@@ -196,4 +205,12 @@ publications = Table(
     Column("topic", Text, nullable=False),
     Column("payload", Text, nullable=False),
     Column("at", Instant, nullable=False, index=True),
+)
+
+# Work that one process does for all (auth/housekeeping.py), and from when on it is due again.
+chores = Table(
+    "chores",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("due_at", Instant, nullable=False),
 )

@@ -150,6 +150,10 @@ class House:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End it, as a process ends that is told to; what it has stored stays."""
         await self._stack.aclose()
 
     @property

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ class Server:
     data_dir: Path
     stdout: Path
     stderr: Path
+    trusting: ssl.SSLContext | None = None  # whose word its certificate is taken on, when it speaks TLS
 
     @property
     def port(self) -> str:
@@ -64,7 +66,27 @@ class Server:
 
     def client(self) -> Client:
         """Return a new client that has presented nothing yet: nobody."""
-        return Client(base_url=self.url, timeout=30)
+        return Client(base_url=self.url, timeout=30, verify=self.trusting or True)
+
+    def life(self) -> list[dict[str, Any]]:
+        """Return what its log has of its beginning and end, and of its workers': no request's lines, so it is quick."""
+        lines = self.logged().splitlines(keepends=True)
+        loggers = ('"watchword.workers"', '"watchword.server"')
+        return [orjson.loads(line) for line in lines if line.endswith("\n") and any(each in line for each in loggers)]
+
+    def events(self) -> list[str]:
+        """Return what happened in its life, in short."""
+        return [line["event"] for line in self.life()]
+
+    def workers(self) -> dict[int, int]:
+        """Return the processes that serve, by their numbers, when there are several."""
+        alive: dict[int, int] = {}
+        for line in self.life():
+            if line["event"] == "worker_started":
+                alive[line["worker"]] = line["pid"]
+            elif line["event"] in {"worker_died", "worker_retired"}:
+                alive.pop(line["worker"], None)
+        return alive
 
     def end(self) -> int:
         """Ask it to end, as a service manager does, and return its exit status."""
@@ -79,7 +101,7 @@ class Server:
     def is_ready(self) -> bool:
         assert self.process.poll() is None, self.everything()
         try:
-            return httpx2.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            return httpx2.get(f"{self.url}/readyz", timeout=5, verify=self.trusting or True).status_code == 200
         except httpx2.TransportError:
             return False
 
@@ -89,10 +111,13 @@ class Server:
 
 
 @contextmanager
-def serving(data_dir: Path, *, port: str | None = None, **settings: str) -> Iterator[Server]:
-    """Start a server on this data folder, wait until it is ready, and end it, however the block ends.
+def serving(
+    data_dir: Path, trusting: ssl.SSLContext | None = None, /, *, port: str | None = None, **settings: str
+) -> Iterator[Server]:
+    """Start a server on this data folder, wait until it is ready, with all its workers, and end it at the block's end.
 
-    The settings are named as in `settings.Settings`; their values are what stands in the environment.
+    The settings are named as in `settings.Settings`; their values are what stands in the environment. Whom its clients
+    are to trust is given when the settings make it speak TLS.
     """
     port = port or free_port()
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -107,9 +132,11 @@ def serving(data_dir: Path, *, port: str | None = None, **settings: str) -> Iter
             stdout=out,
             stderr=err,
         )
-    server = Server(process, f"http://127.0.0.1:{port}", data_dir, stdout, stderr)
+    url = f"http://127.0.0.1:{port}" if trusting is None else f"https://localhost:{port}"
+    server = Server(process, url, data_dir, stdout, stderr, trusting)
     try:
-        wait_until(server.is_ready, server.everything, START_SECONDS)
+        workers = int(settings.get("workers", "0"))
+        wait_until(lambda: server.is_ready() and len(server.workers()) == workers, server.everything, START_SECONDS)
         yield server
     finally:
         if process.poll() is None:

@@ -2,9 +2,8 @@
 
 import base64
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,9 +16,12 @@ from structlog.testing import capture_logs
 from auth.audit import Act
 from auth.refusals import Conflict, Reason
 from schema import Domain, Info, Public, build_schema
+from tests.elsewhere import elsewhere, everything, is_on_postgresql
 from tests.faults import Fault, full
 from tests.house import LOG_IN, LOG_OUT, PASSWORD, SIGN_UP, WHO_AM_I, Answer, Client, House, OpenHouse, Person
 from tests.test_docs import table
+
+ON_BOTH_ENGINES = True
 
 AGENT = "Storyteller/1.0"
 ADDRESS = "127.0.0.1"
@@ -152,9 +154,11 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-async def story(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Story]:
+async def story(
+    engine_name: str, tmp_path_factory: pytest.TempPathFactory, database_for: Callable[[str], dict[str, Any]]
+) -> AsyncIterator[Story]:
     """Do each act once, in a house of its own."""
-    async with House(tmp_path_factory.mktemp("audit") / "own") as house:
+    async with House(tmp_path_factory.mktemp("audit") / "own", **database_for(engine_name)) as house:
         grace = await house.person("grace", administrator=True)
         grace.client.headers["user-agent"] = AGENT
         ada = await house.person("ada")
@@ -320,7 +324,11 @@ async def _keys(story: Story) -> None:
     story.told[Act.SIGNING_KEY_REVOKE] = Told(None, None, rotated.kid)
 
 
-@pytest.mark.parametrize("act", Act, ids=[act.action for act in Act])
+# What removes from the record is told of by tests/test_housekeeping.py.
+RECORDED = [act for act in Act if act is not Act.AUDIT_PRUNE]
+
+
+@pytest.mark.parametrize("act", RECORDED, ids=[act.action for act in RECORDED])
 async def test_an_act_is_recorded_once_with_who_did_what_to_whom_and_whence(story: Story, act: Act) -> None:
     told = story.told[act]
     (event,) = [
@@ -357,8 +365,7 @@ def test_the_page_has_every_act_with_its_sentence() -> None:
 
 async def test_no_secret_and_nothing_that_was_typed_is_in_any_row(story: Story) -> None:
     assert len(story.secrets) > 15
-    with closing(sqlite3.connect(story.house.database_file)) as database:
-        rows = database.execute("SELECT * FROM audit_events").fetchall()
+    rows = everything(story.house)["audit_events"]
     text = "\n".join(str(cell) for row in rows for cell in row)
     assert row_id(story.ada.id) in text  # we look in the right place
     for secret in story.secrets:
@@ -528,10 +535,15 @@ async def test_a_refusal_by_a_domain_to_somebody_whose_credential_is_bad_is_answ
 @contextmanager
 def unrecordable(house: House) -> Iterator[None]:
     """Let no row be added to the record."""
-    with closing(sqlite3.connect(house.database_file, isolation_level=None)) as other:
-        other.execute("CREATE TRIGGER deaf BEFORE INSERT ON audit_events BEGIN SELECT RAISE(ABORT, 'deaf'); END")
-        yield
-        other.execute("DROP TRIGGER deaf")
+    with elsewhere(house) as ask:
+        if is_on_postgresql(house):
+            ask("ALTER TABLE audit_events ADD CONSTRAINT deaf CHECK (false) NOT VALID")
+            yield
+            ask("ALTER TABLE audit_events DROP CONSTRAINT deaf")
+        else:
+            ask("CREATE TRIGGER deaf BEFORE INSERT ON audit_events BEGIN SELECT RAISE(ABORT, 'deaf'); END")
+            yield
+            ask("DROP TRIGGER deaf")
 
 
 @pytest.mark.parametrize(("fault", "code"), [(unrecordable, "INTERNAL"), (full, "UNAVAILABLE")])
@@ -571,11 +583,7 @@ async def test_an_act_and_its_row_are_there_together_or_not_at_all(
 
 def state(house: House) -> dict[str, list[Any]]:
     """Return all that the database holds, but for the throttles: that somebody tried counts, whatever comes of it."""
-    with closing(sqlite3.connect(house.database_file)) as database:
-        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        tables.remove("throttles")
-        rows = {name: database.execute(f"SELECT * FROM {name}").fetchall() for name in tables}  # noqa: S608
-        return {name: sorted(found, key=repr) for name, found in rows.items()}
+    return {name: sorted(found, key=repr) for name, found in everything(house).items() if name != "throttles"}
 
 
 async def test_an_act_that_comes_to_nothing_leaves_no_row_but_its_failure(

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from bench import processes
 from bench.load import Call, Tally, drive
 from bench.questions import OBJECT
 from bench.throughput import SCENARIOS, Figures, written
@@ -67,6 +68,16 @@ def test_a_target_is_met_or_it_is_not(ours: float, said: list[str]) -> None:
     rates = {"Watchword": ours, "as documented": 1_000.0, "with caches": 1_000.0}
     figures = {name: Figures([rate], [], [0.1], [0.1]) for name, rate in rates.items()}
     assert re.findall(r"\*\*(\w+)\*\*", written(SCENARIOS["object"], figures)) == said
+
+
+def test_two_processes_are_compared_with_one_turn_by_turn() -> None:
+    figures = {
+        1: processes.Figures([1_000.0, 2_000.0], [200.0, 200.0], [1.0, 1.0], [0.01, 0.01]),
+        2: processes.Figures([1_900.0, 3_000.0], [210.0, 210.0], [0.5, 0.6], [0.01, 0.01]),
+    }
+    said = processes.written(figures)
+    assert "Two processes answer 1.70 × as many requests" in said  # the median of 1.9 and 1.5
+    assert "| 2 | 2,450 | 210 | 55.0 | 10.0 | 0 |" in said
 
 
 def test_every_stack_is_measured_and_answers_all_questions() -> None:

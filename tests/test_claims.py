@@ -18,6 +18,8 @@ from schema import Domain, DomainRefused, build_schema
 from schema.domain import Claim
 from tests.house import PASSWORD, WHO_AM_I, Answer, Client, House, OpenHouse, Person
 
+ON_BOTH_ENGINES = True
+
 BODY = """
 mutation LogIn($input: LoginInput!) {
   login(input: $input) { ... on LoginSucceeded { accessToken refreshToken } }

@@ -186,7 +186,7 @@ def test_a_domain_that_cannot_be_imported_is_named(run: Run, data: Path, command
     assert not data.exists()
 
 
-@pytest.mark.parametrize("command", [("migrate",), ("doctor",), GRACE])
+@pytest.mark.parametrize("command", [("migrate",), GRACE])
 def test_a_file_that_is_no_database_is_said_to_be_so(run: Run, data: Path, command: tuple[str, ...]) -> None:
     data.mkdir()
     (data / "watchword.sqlite").write_bytes(b"somebody's thesis, in the wrong place. " * 200)

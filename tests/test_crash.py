@@ -29,19 +29,13 @@ from auth.secret import Secret
 from installation import Installation, assemble
 from settings import load_settings
 from tests.house import PASSWORD, SIGN_UP, Client
+from tests.load import LOG_IN, REFRESH
 from tests.running import ROOT, START_SECONDS, environment, serving
 
 SEED = 20_260_301  # the moments differ from machine to machine all the same
 ROUNDS = 21  # of each of the two children; with those of the command and of the server they are fifty
 ROUNDS_OF_COMMANDS = 4
 ROUNDS_OF_SERVERS = 4
-
-LOG_IN = "mutation($input: LoginInput!) { login(input: $input) { ... on LoginSucceeded { accessToken refreshToken } } }"
-REFRESH = """
-mutation($input: RefreshInput!) { refresh(input: $input) {
-  __typename ... on RefreshSucceeded { accessToken refreshToken } ... on RefreshFailed { code }
-} }
-"""
 
 
 @dataclass

@@ -3,11 +3,7 @@
 import base64
 import hmac
 import json
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +12,7 @@ from joserfc.jwk import OctKey
 
 from auth import keys
 from schema import Domain, DomainRefused
+from tests.faults import locked
 from tests.house import (
     LOG_IN,
     LOG_OUT,
@@ -28,6 +25,8 @@ from tests.house import (
     OpenHouse,
     Person,
 )
+
+ON_BOTH_ENGINES = True
 
 NEVER = "01890a5d-ac96-774b-bcce-b302099a8057"  # the id of nothing
 
@@ -135,15 +134,6 @@ def row_id(global_id: str) -> str:
 async def session_of(person: Person) -> str:
     answer = await person.ask("{ viewer { session { id } } }")
     return row_id(answer.data["viewer"]["session"]["id"])
-
-
-@contextmanager
-def write_lock(path: Path) -> Iterator[None]:
-    """Hold the database's write lock, as another program may."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
 
 
 async def test_no_credential_is_none_offered(house: House) -> None:
@@ -623,11 +613,11 @@ async def test_a_bad_token_is_bad_even_while_the_database_is_gone(open_house: Op
     assert (await present(house)).reason == "NOT_AUTHENTICATED"
 
 
-async def test_a_locked_database_logs_nobody_out_and_loses_nothing(open_house: OpenHouse) -> None:
-    house = await open_house(database_timeout=timedelta(milliseconds=50))
+async def test_a_locked_database_logs_nobody_out_and_loses_nothing(open_house: OpenHouse, impatient: timedelta) -> None:
+    house = await open_house(database_timeout=impatient)
     ada = await house.person("ada")
     good = cookies(**jar(ada.client))
-    with write_lock(house.database_file):
+    with locked(house):
         assert (await present(house, good)).data["viewer"]["id"] == ada.id
         for query in (LOG_OUT, "mutation { revokeOtherSessions { endedSessions } }"):
             answer = await present(house, good, query=query)
@@ -638,22 +628,26 @@ async def test_a_locked_database_logs_nobody_out_and_loses_nothing(open_house: O
     assert (await house.client().log_in(ada.email)).data["login"]["viewer"]["id"] == ada.id
 
 
-async def test_a_browser_that_returns_while_the_database_is_locked_is_not_logged_out(open_house: OpenHouse) -> None:
-    house = await open_house(database_timeout=timedelta(milliseconds=50))
+async def test_a_browser_that_returns_while_the_database_is_locked_is_not_logged_out(
+    open_house: OpenHouse, impatient: timedelta
+) -> None:
+    house = await open_house(database_timeout=impatient)
     ada = await house.person("ada")
     house.clock.move(timedelta(minutes=10))
     secret = cookies(session=jar(ada.client)["session"])
-    with write_lock(house.database_file):
+    with locked(house):
         answer = await present(house, secret)
         assert "UNAUTHENTICATED" not in answer.response.text
         assert "watchword-session=;" not in str(answer.response.headers)
     assert (await present(house, secret)).data["viewer"]["id"] == ada.id
 
 
-async def test_a_browser_that_returns_while_the_database_is_locked_can_read(open_house: OpenHouse) -> None:
-    house = await open_house(database_timeout=timedelta(milliseconds=50))
+async def test_a_browser_that_returns_while_the_database_is_locked_can_read(
+    open_house: OpenHouse, impatient: timedelta
+) -> None:
+    house = await open_house(database_timeout=impatient)
     ada = await house.person("ada")
     house.clock.move(timedelta(minutes=10))
-    with write_lock(house.database_file):
+    with locked(house):
         answer = await present(house, cookies(session=jar(ada.client)["session"]))
     assert answer.data["viewer"]["id"] == ada.id

@@ -38,7 +38,7 @@ from cli import main as watchword
 from schema import Context, Domain, Guard, build_schema
 from schema.errors import Code
 from server import create_app
-from settings import CONFIG_FILE, PREFIX, Settings, load_settings
+from settings import CONFIG_FILE, PREFIX, SECRETS_DIR, Settings, load_settings
 from tests.house import LOG_IN, PASSWORD, House, Person
 from tests.running import ROOT, Server, serving
 from web.socket_messages import Close
@@ -48,7 +48,7 @@ PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT.glob("
 # A block is run, or checked, unless it says `no-run`: those are few, and need what no test has. What is JavaScript is a
 # part of a script that `test_graphql_clients.py` runs.
 RUN = {"bash", "graphql", "js", "json", "python", "text", "toml"}
-NOT_RUN_AT_MOST = 25
+NOT_RUN_AT_MOST = 45
 
 READ_AS_ANOTHER_TYPE = {"secret_key", "session_idle_timeout", "trusted_proxies"}
 
@@ -142,14 +142,17 @@ def _failure_codes() -> dict[str, set[str]]:
 
 def test_every_setting_has_an_entry_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = table("docs/settings.md", "## All of them")
-    assert set(entries) == {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_FILE}
+    assert set(entries) == {PREFIX + name.upper() for name in Settings.model_fields} | {
+        CONFIG_FILE,
+        SECRETS_DIR,
+    }
     usual = load_settings()
     for setting, (default, _) in entries.items():
         if default != "none":
             monkeypatch.setenv(setting, default.strip("`"))
             assert load_settings() == usual, f"{setting} has another default"
             monkeypatch.delenv(setting)
-    without = {name for name, cells in entries.items() if cells[0] == "none"} - {CONFIG_FILE}
+    without = {name for name, cells in entries.items() if cells[0] == "none"} - {CONFIG_FILE, SECRETS_DIR}
     assert all(not getattr(usual, name.removeprefix(PREFIX).lower()) for name in without)
 
 
@@ -193,6 +196,36 @@ def test_every_command_and_every_option_has_an_entry() -> None:
         "--help",
         "-h",
     }
+
+
+def test_every_command_that_a_page_shows_is_one_with_the_options_that_it_has() -> None:
+    commands = dict(_commands(watchword, "watchword"))
+    for page, text in PAGES.items():
+        shells = [block.text for block in blocks(page) if block.language == "bash"]
+        quoted = re.findall(r"`([^`\n]+)`", _BLOCK.sub("", text))
+        for words in [words for said in (*shells, *quoted) for words in _shown(said)]:
+            name, options = _longest(words, commands), {word for word in words if word.startswith("-")}
+            known = {option for param in commands[name].params for option in param.opts} | {"--help", "-h"}
+            assert name != "watchword", f"{page} shows {' '.join(words)}"
+            assert options <= known, f"{page} shows {' '.join(words)}"
+
+
+def _shown(text: str) -> Iterator[list[str]]:
+    """Return each call of a command of ours in a shell's text, in words: up to what the shell reads as its end."""
+    for call in re.findall(r"(?:^|[ /])watchword +[a-z][\w @./\"'-]+", text.replace("\\\n", " "), re.MULTILINE):
+        yield call.strip(" /").split()
+
+
+def _longest(words: list[str], commands: dict[str, click.Command]) -> str:
+    return max((name for name in commands if words[: name.count(" ") + 1] == name.split()), key=len)
+
+
+def test_every_mutation_that_the_page_of_incidents_names_is_one() -> None:
+    mutation = build_schema().schema._schema.mutation_type
+    assert mutation is not None
+    said = names_in(_BLOCK.sub("", PAGES["docs/incident.md"]))
+    named = {name for name in said if re.match(r"(change|create|disable|enable|revoke|set)[A-Z]", name)}
+    assert {"disableUser", "revokeSession"} <= named <= set(mutation.fields)
 
 
 def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
@@ -286,7 +319,7 @@ def test_every_close_code_of_a_socket_has_an_entry_with_its_sentence() -> None:
 
 
 def test_every_path_has_an_entry() -> None:
-    routes = create_app(load_settings()).routes
+    routes = create_app(load_settings(metrics_token="x" * 32)).routes
     routed = {route.path for route in routes if isinstance(route, Route | Mount)}
     assert set(table("docs/index.md", "## Paths")) == {
         "/graphql",
@@ -348,7 +381,7 @@ def _anchors(text: str) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_file_that_a_page_names_is_there(page: str) -> None:
-    ours = r"`((?:auth|schema|store|web|tests|examples|dashboard|docs|requirements|scripts)/[\w./-]*)[`:]"
+    ours = r"`((?:auth|schema|store|web|doctor|deploy|tests|examples|dashboard|docs|requirements|scripts)/[\w./-]*)[`:]"
     for name in re.findall(ours, PAGES[page]):
         assert (ROOT / name).exists(), f"{page} names {name}"
 

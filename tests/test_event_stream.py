@@ -1,8 +1,9 @@
 """Event streams: an operation's answers as server-sent events, and how such a stream ends."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -12,6 +13,8 @@ from tests.event_streams import EVENT_STREAM, EventStream, streaming
 from tests.house import LOG_IN, LOG_OUT, ORIGIN, PASSWORD, House, OpenHouse, Person
 from tests.notices import NOTICES, board_of
 from tests.streams import until
+
+ON_BOTH_ENGINES = True
 
 FOLLOW = "subscription { notices }"
 FOLLOW_AS_ADMINISTRATOR = "subscription { minutes }"
@@ -23,9 +26,12 @@ IN_TIME = 5.0
 
 
 @pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+async def house(
+    engine_name: str, tmp_path_factory: pytest.TempPathFactory, database_for: Callable[[str], dict[str, Any]]
+) -> AsyncIterator[House]:
     """Give these tests a house with something to follow."""
-    async with House(tmp_path_factory.mktemp("house"), domains=[NOTICES]) as opened:
+    settings = database_for(engine_name)
+    async with House(tmp_path_factory.mktemp("house"), domains=[NOTICES], **settings) as opened:
         yield opened
 
 
@@ -286,7 +292,7 @@ async def test_when_the_server_ends_it_is_broken_off_so_that_clients_subscribe_a
     ada = await house.person("ada")
     async with streaming(house, ada.client, FOLLOW) as stream:
         await followed(house, stream)
-        house.runtime.ending.set()
+        house.runtime.draining.set()
         assert await stream.event() is None
     assert board_of(house).listeners == 0
 

@@ -1,8 +1,6 @@
 """Who goes on: the gate looks again at a credential that it let in before, writes nothing and renews nothing."""
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -13,8 +11,11 @@ from auth.origin import Origin
 from auth.refusals import Reason, Unauthenticated
 from auth.secret import Secret
 from store import StoreUnavailable
+from tests import elsewhere
 from tests.documents import CREATE_API_TOKEN
 from tests.house import LOG_OUT, House, OpenHouse, Person
+
+ON_BOTH_ENGINES = True
 
 DISABLE = "mutation($input: DisableUserInput!) { disableUser(input: $input) { user { id } } }"
 SET_ROLES = "mutation($input: SetUserRolesInput!) { setUserRoles(input: $input) { user { id } } }"
@@ -48,9 +49,8 @@ async def refused(house: House, credential: Credential, known: Identity | None =
 
 
 def everything(house: House) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(house.database_file)) as file:
-        tables = ("sessions", "api_tokens", "audit_events", "signing_keys")
-        return [row for table in tables for row in file.execute(f"SELECT * FROM {table}")]  # noqa: S608
+    tables = elsewhere.everything(house)
+    return [row for table in ("sessions", "api_tokens", "audit_events", "signing_keys") for row in tables[table]]
 
 
 async def test_who_was_let_in_is_who_they_were(house: House, ada: Person) -> None:

@@ -37,7 +37,11 @@ from store.locations import SQLiteFile
 from store.signing_keys import SigningKeyRow
 from store.sqlite import SQLiteDatabase
 from tests.commands import Run, refused, runner, succeeded
+from tests.elsewhere import stored
+from tests.faults import locked
 from tests.house import PASSWORD, WHO_AM_I, Answer, House, OpenHouse, Person
+
+ON_BOTH_ENGINES = True
 
 JWKS = "/.well-known/jwks.json"
 OLD, NEW, OTHER = "old-" * 10, "new-" * 10, "other-" * 10
@@ -169,16 +173,9 @@ def move(by: timedelta, *houses: House) -> None:
 
 
 @pytest.fixture
-async def open_later(tmp_path: Path) -> AsyncIterator[OpenHouse]:
+def open_later(open_house: OpenHouse) -> OpenHouse:
     """Open one more house over the database of the house `own`, on a clock that is `ahead` already."""
-    async with AsyncExitStack() as stack:
-
-        async def open_one(ahead: timedelta, **more: Any) -> House:
-            house = House(tmp_path / "own", **more)
-            house.clock.move(ahead)
-            return await stack.enter_async_context(house)
-
-        yield open_one
+    return lambda ahead, **more: open_house("own", ahead=ahead, **more)
 
 
 async def test_the_first_start_makes_a_key_that_signs_and_one_that_is_next(open_house: OpenHouse) -> None:
@@ -495,19 +492,19 @@ async def test_operators_who_rotate_at_the_same_time_in_two_processes_rotate_onc
     assert len(await standings(one)) == 3
 
 
-async def test_while_the_database_is_locked_the_key_that_signed_goes_on(open_house: OpenHouse) -> None:
-    house = await open_house(database_timeout=timedelta(milliseconds=50))
+async def test_while_the_database_is_locked_the_key_that_signed_goes_on(
+    open_house: OpenHouse, impatient: timedelta
+) -> None:
+    house = await open_house(database_timeout=impatient)
     ada = await house.person("ada")
     first, following = await current(house), await published_next(house)
     move(90 * DAY - HOUR, house)
     assert (await ada.client.log_in(ada.email)).data["login"]["viewer"]["id"] == ada.id
     move(HOUR + MINUTE, house)
-    with closing(sqlite3.connect(house.database_file, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with locked(house):
         answer = await ada.ask(WHO_AM_I)
         assert answer.data["viewer"]["id"] == ada.id
         assert header(answer.response.cookies["watchword-access"])["kid"] == first
-        other.execute("ROLLBACK")
     assert await signed_by(house, ada) == following
 
 
@@ -871,7 +868,7 @@ def private_parts(key: SigningKey) -> list[bytes]:
 
 
 async def test_a_stolen_database_holds_nothing_to_sign_with_for_any_algorithm(
-    open_house: OpenHouse, open_later: OpenHouse, tmp_path: Path
+    open_house: OpenHouse, open_later: OpenHouse
 ) -> None:
     house = await open_house("own", secret_key=OLD)
     for place, algorithm in enumerate(ALGORITHMS):
@@ -881,8 +878,7 @@ async def test_a_stolen_database_holds_nothing_to_sign_with_for_any_algorithm(
     await house.auth.key_ring.rotate()
     rows = await store.signing_keys.load_all(house.auth.database)
     assert {row.algorithm for row in rows} == set(ALGORITHMS)
-    files = list((tmp_path / "own").glob("watchword.sqlite*"))
-    stolen = b"".join(file.read_bytes() for file in files)
+    stolen = stored(house)
     for row in rows:
         key = open_key(row, Sealer([Secret(OLD)]))
         assert row.kid.encode() in stolen  # we look in the right place

@@ -7,6 +7,8 @@ import pytest
 
 from tests.house import LOG_IN, LOG_OUT, PASSWORD, PRODUCTION_HASHING, WHO_AM_I, Client, House, OpenHouse, Person
 
+ON_BOTH_ENGINES = True
+
 
 async def test_a_login_sets_two_cookies_and_keeps_the_tokens_out_of_the_body(house: House) -> None:
     ada = await house.person("ada")

@@ -22,7 +22,7 @@ from store.migrate import MigrationFailed, Pending, pending, upgrade
 from store.namespaces import CORE, Namespace
 from store.tables import metadata
 
-HEAD = "0004"
+HEAD = "0005"
 
 
 def revision(folder: Path, name: str, *statements: str, after: str | None = None, then: str = "") -> None:

@@ -20,6 +20,8 @@ from tests.faults import full, locked
 from tests.house import House, OpenHouse
 from tests.streams import PATIENCE, following, listeners
 
+ON_BOTH_ENGINES = True
+
 TOPIC = "notes:added"
 
 
@@ -66,8 +68,10 @@ async def test_what_was_rolled_back_is_never_seen(house: House) -> None:
 
 
 @pytest.mark.parametrize("fault", [locked, full])
-async def test_what_could_not_be_committed_is_never_seen(open_house: OpenHouse, fault: Any) -> None:
-    house = await open_house(database_timeout=timedelta(milliseconds=50))
+async def test_what_could_not_be_committed_is_never_seen(
+    open_house: OpenHouse, impatient: timedelta, fault: Any
+) -> None:
+    house = await open_house(database_timeout=impatient)
     payloads = await house.auth.publications.follow(TOPIC)
     with fault(house), pytest.raises(StoreUnavailable):
         await publish(house, "never")

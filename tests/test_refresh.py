@@ -16,9 +16,12 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.elsewhere import rows, stored
 from tests.faults import full, locked
 from tests.house import LOG_OUT, PASSWORD, SIGN_UP, WHO_AM_I, Answer, Client, House, OpenHouse, Person
 from tests.running import Server, serving
+
+ON_BOTH_ENGINES = True
 
 LOG_IN = """
 mutation LogIn($input: LoginInput!) {
@@ -173,16 +176,16 @@ async def test_two_logins_are_two_lineages(house: House, ada: Person) -> None:
     await refresh(client, tablet[1].refresh)
 
 
-async def test_no_refresh_token_stands_in_the_files_of_the_database(open_house: OpenHouse, tmp_path: Path) -> None:
+async def test_no_refresh_token_stands_in_the_database(open_house: OpenHouse) -> None:
     house = await open_house("own")
     ada = await house.person("ada")
     pairs = await lineage(house.client(), ada.email, 3)
-    stored = b"".join(file.read_bytes() for file in (tmp_path / "own").rglob("*") if file.is_file())
-    assert claims(pairs[0].access)["sid"].encode() in stored  # we look in the right place
+    found = stored(house)
+    assert claims(pairs[0].access)["sid"].encode() in found  # we look in the right place
     for pair in pairs:
         body = pair.refresh.removeprefix("wwr_")
         raw = base64.urlsafe_b64decode(body + "=")
-        assert not any(text in stored for text in (body.encode(), body[-43:].encode(), raw, raw[-32:]))
+        assert not any(text in found for text in (body.encode(), body[-43:].encode(), raw, raw[-32:]))
 
 
 # --- One step back ---------------------------------------------------------------------------------------------------
@@ -263,9 +266,9 @@ async def test_a_token_of_somebody_whose_account_is_disabled_is_refused_also_if_
     house = await open_house()
     ada, client = await house.person("ada"), house.client()
     pair = await log_in(client, ada.email)
-    execute(house, "UPDATE users SET disabled_at = 1")
+    rows(house, "UPDATE users SET disabled_at = 1")
     assert await failure(client, pair.refresh) == "ACCOUNT_DISABLED"
-    execute(house, "UPDATE users SET disabled_at = NULL")
+    rows(house, "UPDATE users SET disabled_at = NULL")
     await refresh(client, pair.refresh)
 
 
@@ -424,25 +427,27 @@ async def test_one_document_refreshes_or_logs_in_once(house: House, ada: Person)
 # --- Restarts, faults and backups ------------------------------------------------------------------------------------
 
 
-async def test_after_a_restart_the_session_goes_on_where_it_was(tmp_path: Path) -> None:
-    async with House(tmp_path / "own") as house:
-        ada = await house.person("ada")
-        pairs = await lineage(house.client(), ada.email, 3)
-    async with House(tmp_path / "own") as house:
-        client = house.client()
-        assert (await refresh(client, pairs[1].refresh)).refresh == pairs[2].refresh
-        pair = await refresh(client, pairs[2].refresh)
-        assert (await call(client, pair.access)).data["viewer"]["id"] == ada.id
-        assert (await call(client, pairs[2].access)).data["viewer"]["id"] == ada.id
-    async with House(tmp_path / "own") as house:
-        assert await failure(house.client(), pairs[0].refresh) == "REFRESH_TOKEN_REUSED"
+async def test_after_a_restart_the_session_goes_on_where_it_was(open_house: OpenHouse) -> None:
+    house = await open_house()
+    ada = await house.person("ada")
+    pairs = await lineage(house.client(), ada.email, 3)
+    await house.close()
+    house = await open_house()
+    client = house.client()
+    assert (await refresh(client, pairs[1].refresh)).refresh == pairs[2].refresh
+    pair = await refresh(client, pairs[2].refresh)
+    assert (await call(client, pair.access)).data["viewer"]["id"] == ada.id
+    assert (await call(client, pairs[2].access)).data["viewer"]["id"] == ada.id
+    await house.close()
+    house = await open_house()
+    assert await failure(house.client(), pairs[0].refresh) == "REFRESH_TOKEN_REUSED"
 
 
 @pytest.mark.parametrize("fault", [locked, full])
 async def test_what_could_not_be_committed_did_not_happen_and_the_same_token_works(
-    open_house: OpenHouse, fault: Callable[[House], AbstractContextManager[None]]
+    open_house: OpenHouse, impatient: timedelta, fault: Callable[[House], AbstractContextManager[None]]
 ) -> None:
-    house = await open_house(database_timeout=timedelta(milliseconds=50))
+    house = await open_house(database_timeout=impatient)
     ada, client = await house.person("ada"), house.client()
     pairs = await lineage(client, ada.email, 3)
     with fault(house):
@@ -519,11 +524,6 @@ async def test_a_session_that_began_after_the_backup_is_unknown_once_it_is_resto
     async with put_back(tmp_path / "own", begin) as house:
         assert await failure(house.client(), begun[0].refresh) == "SESSION_UNKNOWN"
         assert (await call(house.client(), begun[0].access)).reason == "SESSION_UNKNOWN"
-
-
-def execute(house: House, sql: str) -> None:
-    with closing(sqlite3.connect(house.database_file, isolation_level=None)) as other:
-        assert other.execute(sql).rowcount > 0
 
 
 # --- A real server ---------------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from datetime import timedelta
 
 from tests.house import PASSWORD, WHO_AM_I, House, OpenHouse, Person
 
+ON_BOTH_ENGINES = True
+
 SESSIONS = """
 query Sessions($first: Int! = 20, $after: String) {
   viewer {

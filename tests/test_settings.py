@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from settings import CONFIG_FILE, Settings, WrongSettings, load_settings
+from settings import CONFIG_FILE, SECRETS_DIR, Settings, WrongSettings, load_settings
 from store.locations import PostgreSQL
 
 SECRET = "a secret key that is long enough to be one"
@@ -41,10 +41,15 @@ def test_in_development_nothing_needs_setting() -> None:
         "host": "127.0.0.1",
         "port": 8000,
         "request_timeout": timedelta(seconds=10),
+        "workers": 1,
+        "shutdown_timeout": timedelta(seconds=10),
+        "shutdown_delay": timedelta(0),
         "connections": 10_000,
         "connections_per_address": 200,
         "allow_insecure_http": False,
         "public_url": "http://127.0.0.1:8000",
+        "tls_certificate": None,
+        "tls_key": None,
         "allowed_origins": [],
         "trusted_proxies": [],
         "get_queries": False,
@@ -71,13 +76,20 @@ def test_in_development_nothing_needs_setting() -> None:
         "access_token_lifetime": timedelta(minutes=5),
         "session_idle_timeout": timedelta(days=30),
         "session_lifetime": timedelta(days=90),
+        "session_retention": timedelta(days=30),
+        "audit_retention": timedelta(days=400),
         "password_memory_kib": 19456,
         "password_iterations": 2,
         "password_threads": 2,
         "guesses_per_address": 60,
         "budget": 100_000,
         "anonymous_budget": 20_000,
+        "metrics_host": "127.0.0.1",
+        "metrics_port": None,
+        "metrics_token": None,
+        "traces": "off",
         "log_format": "auto",
+        "log_audit": True,
         "log_level": "info",
     }
     assert not settings.is_production
@@ -425,3 +437,49 @@ def test_no_file_called_dotenv_is_read(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     assert load_settings().port == 8000
     assert Settings().port == 8000
+
+
+# The folder of secrets
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of secrets that the environment names, still empty."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    monkeypatch.setenv(SECRETS_DIR, str(folder))
+    return folder
+
+
+def test_a_file_in_the_folder_of_secrets_is_a_setting(
+    folder: Path, toml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "watchword_secret_key").write_text(f" {SECRET},{SECRET}2\n")
+    (folder / "watchword_database_url").write_text("postgresql://watchword:secret@db/watchword\n")
+    (folder / "watchword_port").write_text("9001")
+    (folder / "somebody_elses").write_text("nothing of ours")
+    toml.write_text("port = 9002\nlog_level = 'debug'\n")
+    settings = load_settings()
+    assert [key.get_secret_value() for key in settings.secret_key] == [SECRET, f"{SECRET}2"]
+    assert str(settings.database) == "PostgreSQL at db/watchword"
+    assert (settings.port, settings.log_level) == (9001, "debug")
+    monkeypatch.setenv("WATCHWORD_PORT", "9003")
+    assert load_settings().port == 9003
+
+
+def test_a_file_in_the_folder_of_secrets_that_names_no_setting_is_a_fault(folder: Path) -> None:
+    (folder / "watchword_secret_kye").write_text(SECRET)
+    assert fault_of() == f"{SECRETS_DIR}: {folder} has a file watchword_secret_kye, and there is no such setting"
+
+
+def test_a_folder_of_secrets_that_cannot_be_read_is_a_fault_and_no_default(folder: Path) -> None:
+    (folder / "watchword_database_url").mkdir()
+    assert fault_of() == f"{SECRETS_DIR}: {folder / 'watchword_database_url'} cannot be read"
+    (folder / "watchword_database_url").rmdir()
+    outside = folder.parent / "outside"
+    outside.write_text("postgresql://db/watchword")
+    (folder / "watchword_database_url").symlink_to(outside)
+    assert fault_of() == f"{SECRETS_DIR}: {folder / 'watchword_database_url'} leads out of the folder"
+    (folder / "watchword_database_url").unlink()
+    folder.rmdir()
+    assert any("cannot be read: No such file" in fault for fault in faults_of())

@@ -1,12 +1,14 @@
 """Signing up."""
 
-import sqlite3
 import statistics
 import time
 
 import pytest
 
+from tests.elsewhere import rows
 from tests.house import PASSWORD, SIGN_UP, WHO_AM_I, Answer, House, OpenHouse, Person
+
+ON_BOTH_ENGINES = True
 
 
 async def sign_up(house: House, **details: object) -> Answer:
@@ -50,9 +52,8 @@ async def test_of_a_taken_address_no_trace_stays_in_the_database(open_house: Ope
     house = await open_house()
     ada = await house.person("ada")
     await sign_up(house, email=ada.email)
-    with sqlite3.connect(house.database_file) as database:
-        assert database.execute("SELECT count(*) FROM users").fetchone() == (1,)
-        assert database.execute("SELECT count(*) FROM user_roles").fetchone() == (1,)
+    assert rows(house, "SELECT count(*) FROM users") == [(1,)]
+    assert rows(house, "SELECT count(*) FROM user_roles") == [(1,)]
 
 
 @pytest.mark.parametrize(

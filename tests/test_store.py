@@ -358,7 +358,7 @@ async def test_readers_wait_for_no_writer(engine: Engine) -> None:
 
 
 async def test_whoever_waits_longer_than_their_patience_is_told_so_and_may_come_back(engine: Engine) -> None:
-    database = await engine.open(patience=SHORT)
+    database = await engine.open(patience=timedelta(milliseconds=500))
     async with database.transaction("counting") as tx:
         with pytest.raises(StoreUnavailable):
             async with database.transaction("something else", "counting"):
@@ -895,120 +895,110 @@ async def test_sqlite_locked_for_readers_too_is_unavailable_and_never_empty(sqli
     assert await names(await sqlite_engine.open(patience=SHORT)) == []
 
 
-async def test_sqlite_removed_or_replaced_under_us_acknowledges_nothing(
-    sqlite_engine: SQLiteEngine, migrated_file: bytes
-) -> None:
+def set_aside(file: Path) -> Path:
+    """Rename a database with what SQLite keeps beside it."""
+    away = file.with_name("away.sqlite")
+    for path in sorted(file.parent.glob(f"{file.name}*")):
+        path.rename(f"{away}{path.name.removeprefix(file.name)}")
+    return away
+
+
+def put_in_place(file: Path, content: bytes) -> None:
+    """Let a file with this content appear, whole."""
+    fresh = file.with_name("fresh")
+    fresh.write_bytes(content)
+    fresh.replace(file)
+
+
+def people_in(file: Path) -> list[str]:
+    with other_program(file) as other:
+        return [name for (name,) in other.execute("SELECT display_name FROM users ORDER BY id DESC")]
+
+
+async def test_sqlite_removed_under_us_acknowledges_nothing(sqlite_engine: SQLiteEngine) -> None:
     database = await sqlite_engine.open()
-    moved = sqlite_engine.file.rename(sqlite_engine.file.with_suffix(".moved"))
+    set_aside(sqlite_engine.file)
     with pytest.raises(StoreUnavailable, match="gone"):
         async with database.transaction():
             pytest.fail("the file is gone")
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable, match="gone"):
         await database.ping()
-    sqlite_engine.file.write_bytes(migrated_file)
-    with pytest.raises(StoreUnavailable, match="replaced"):
-        async with database.transaction():
-            pytest.fail("the file is another")
-    moved.replace(sqlite_engine.file)
-    await database.ping()
+
+
+async def test_sqlite_replaced_under_us_goes_on_with_the_file_that_is_there_now(
+    sqlite_engine: SQLiteEngine, migrated_file: bytes
+) -> None:
+    database = await sqlite_engine.open()
     async with database.transaction() as tx:
         await a_user(tx)
+    away = set_aside(sqlite_engine.file)
+    put_in_place(sqlite_engine.file, migrated_file)
+    async with database.transaction() as tx:
+        assert await names(tx) == []
+        await a_user(tx, "grace")
+    await database.ping()
+    assert await names(database) == ["grace"]
+    assert people_in(away) == ["ada"]
+    async with database.transaction() as tx:
+        readers: list[Reader] = [database, tx]
+        for reader in readers:
+            assert await pragma(reader, "synchronous") == 2
+            assert await pragma(reader, "foreign_keys") == 1
+    assert await pragma(database, "query_only") == 1
+
+
+async def test_sqlite_replaced_while_a_write_waits_for_its_turn_is_written_to_and_the_old_one_is_not(
+    sqlite_engine: SQLiteEngine, migrated_file: bytes
+) -> None:
+    database = await sqlite_engine.open()
+
+    async def writes() -> None:
+        async with database.transaction() as tx:
+            await a_user(tx)
+
+    with other_program(sqlite_engine.file) as other:
+        other.execute("BEGIN IMMEDIATE")
+        task = asyncio.create_task(writes())
+        await asyncio.sleep(0)  # it waits in its thread
+        away = set_aside(sqlite_engine.file)
+        put_in_place(sqlite_engine.file, migrated_file)
+        other.execute("ROLLBACK")
+        await task
+    await database.ping()
     assert await names(database) == ["ada"]
+    assert people_in(away) == []
 
 
-def put_in_place_of(file: Path, content: bytes) -> Path:
-    """Let another file take the place of a database as it has to be done; return where the one before is."""
-    moved = file.with_suffix(".moved")
-    file.rename(moved)
-    for ending in ("-wal", "-shm"):
-        file.with_name(file.name + ending).rename(moved.with_name(moved.name + ending))
-    file.write_bytes(content)
-    return moved
-
-
-async def test_sqlite_follows_another_file_that_was_put_in_the_place_of_its_own(
+async def test_sqlite_replaced_is_a_change_to_who_waits_for_one(
     sqlite_engine: SQLiteEngine, migrated_file: bytes
 ) -> None:
     database = await sqlite_engine.open()
     changes = database.changes()
-    async with database.transaction() as tx:
-        await a_user(tx, "ada")
-    moved = put_in_place_of(sqlite_engine.file, migrated_file)
-    async with database.transaction() as tx:
-        assert await names(tx) == []
-        await a_user(tx, "grace")
-    assert await names(database) == ["grace"]  # whoever has written reads the same file
+    set_aside(sqlite_engine.file)
+    put_in_place(sqlite_engine.file, migrated_file)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
     await changes.wait()
-    await database.ping()
-    other = await sqlite_engine.open()
-    assert await names(other) == ["grace"]
-    with other_program(moved) as before:
-        assert before.execute("SELECT display_name FROM users").fetchall() == [("ada",)]
+    assert loop.time() - begun < 3  # and not only after looking in vain
 
 
-async def test_sqlite_is_read_from_another_file_once_that_is_looked_for(
-    sqlite_engine: SQLiteEngine, migrated_file: bytes
-) -> None:
-    database, other = await sqlite_engine.open(), await sqlite_engine.open()
-    async with database.transaction() as tx:
-        await a_user(tx, "ada")
-    assert await names(other) == ["ada"]
-    put_in_place_of(sqlite_engine.file, migrated_file)
-    await other.ping()
-    assert await names(other) == []
-    async with other.transaction() as tx:
-        await a_user(tx, "grace")
-    await database.close()  # the last of those who had the file before: the log at the path is another's
-    await other.close()
-    assert await names(await sqlite_engine.open()) == ["grace"]
-
-
-async def test_sqlite_never_takes_the_log_of_the_file_before_for_another_files(
-    sqlite_engine: SQLiteEngine, migrated_file: bytes
+@pytest.mark.parametrize("content", [b"", b"not a database, by far" * 100])
+async def test_sqlite_replaced_by_what_is_no_database_of_ours_is_unavailable_until_there_is_one(
+    sqlite_engine: SQLiteEngine, migrated_file: bytes, content: bytes
 ) -> None:
     database = await sqlite_engine.open()
-    async with database.transaction() as tx:
-        await a_user(tx, "ada")
-    sqlite_engine.file.rename(sqlite_engine.file.with_suffix(".moved"))
-    sqlite_engine.file.write_bytes(migrated_file)  # and the log is still there
-    for ask in (database.ping, lambda: names(database), lambda: _writes(database)):
-        with pytest.raises(StoreUnavailable, match="the log of the one before was left beside it"):
-            await ask()
-
-
-async def _writes(database: Database) -> None:
+    set_aside(sqlite_engine.file)
+    put_in_place(sqlite_engine.file, content)
+    with pytest.raises(StoreUnavailable):
+        await database.ping()
+    with pytest.raises(StoreUnavailable):
+        async with database.transaction():
+            pytest.fail("it is no database")
+    assert sqlite_engine.file.read_bytes() == content
+    put_in_place(sqlite_engine.file, migrated_file)
+    await database.ping()
     async with database.transaction() as tx:
         await a_user(tx)
-
-
-async def test_sqlite_follows_no_file_that_is_migrated_otherwise(
-    sqlite_engine: SQLiteEngine, migrated_file: bytes
-) -> None:
-    database = await sqlite_engine.open()
-    put_in_place_of(sqlite_engine.file, migrated_file)
-    with other_program(sqlite_engine.file) as other:
-        other.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(StoreUnavailable, match="migrated otherwise"):
-        await database.ping()
-    with pytest.raises(StoreUnavailable, match="migrated otherwise"):
-        await _writes(database)
-
-
-async def test_a_write_that_waited_for_whoever_exchanged_the_file_is_not_acknowledged_to_the_old_one(
-    sqlite_engine: SQLiteEngine, migrated_file: bytes
-) -> None:
-    database = await sqlite_engine.open()
-    with other_program(sqlite_engine.file) as other:
-        other.execute("BEGIN IMMEDIATE")
-        writing = asyncio.create_task(_writes(database))
-        await asyncio.sleep(0)  # it waits in its thread
-        moved = put_in_place_of(sqlite_engine.file, migrated_file)
-        other.execute("COMMIT")
-        with pytest.raises(StoreUnavailable, match="replaced at this moment"):
-            await writing
-    with other_program(moved) as before:
-        assert before.execute("SELECT count(*) FROM users").fetchone() == (0,)
-    await _writes(database)
     assert await names(database) == ["ada"]
 
 

@@ -1,9 +1,7 @@
 """Throttles: how often a password may be guessed, and that nobody is locked out by somebody else."""
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Iterable
-from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -20,8 +18,11 @@ from auth.refusals import RateLimited
 from auth.throttles import EVERYBODY, KNOWN_FOR, PAIR, PAIR_IN_THE_LONG_RUN, RESERVE
 from store.networks import network_of
 from tests.documents import CREATE, CREATE_SECRET
+from tests.elsewhere import everything, stored
 from tests.faults import locked
 from tests.house import LOG_IN, LOG_OUT, PASSWORD, SIGN_UP, WHO_AM_I, Answer, Client, House, OpenHouse, Person
+
+ON_BOTH_ENGINES = True
 
 HOME = "127.0.0.1"  # where `House.person` logs in from
 WRONG = "not the password at all"
@@ -59,8 +60,7 @@ def most_in_a_minute(instants: list[datetime]) -> int:
 
 
 def rows(house: House, table: str = "throttles") -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(house.database_file)) as database:
-        return sorted(database.execute(f"SELECT * FROM {table}"))  # noqa: S608
+    return sorted(everything(house)[table])
 
 
 @pytest.fixture
@@ -477,8 +477,7 @@ async def test_a_database_tells_nothing_of_what_was_typed(own: House) -> None:
     await guess(own.client(stranger()), typed)
     assert len(rows(own)) == 4
     assert all(len(key) == 32 for key, _ in rows(own))
-    for file in own.settings.data_dir.iterdir():
-        assert typed.encode() not in file.read_bytes()
+    assert typed.encode() not in stored(own)
     elsewhere = {key for key, _ in rows(own)}
     assert not elsewhere & {typed.encode(), stranger().encode()}
 

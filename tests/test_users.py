@@ -9,6 +9,8 @@ from auth.identity import Identity, IdentityKind
 from auth.refusals import Forbidden, Unauthenticated
 from tests.house import WHO_AM_I, House, OpenHouse, Person
 
+ON_BOTH_ENGINES = True
+
 USERS = """
 query Users($first: Int! = 20, $after: String, $search: String) {
   users(first: $first, after: $after, search: $search) {

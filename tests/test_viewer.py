@@ -5,6 +5,8 @@ import pytest
 from auth.scopes import CORE_SCOPES, USER, rights
 from tests.house import WHO_AM_I, Client, OpenHouse, Person
 
+ON_BOTH_ENGINES = True
+
 NODE = "query($id: ID!) { node(id: $id) { __typename id } }"
 
 

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import structlog
 import uvicorn
 
 from store.networks import network_of
 from web.connection_refusals import Refusal
+from web.tls import Tls
 from web.trusted_proxies import Network, TrustedProxies
 
 _log = structlog.get_logger("watchword.connections")
@@ -46,6 +47,13 @@ class Reviewed(Protocol):
         """End the connection if its client has taken too long."""
 
 
+class Counted(Protocol):
+    """What is counted: a transport, or what stands for it until TLS has begun."""
+
+    def get_protocol(self) -> Any:
+        """Return what the sweep reviews."""
+
+
 class Connections:
     """The open connections of this process, under whichever protocol they are by now.
 
@@ -55,11 +63,15 @@ class Connections:
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
         self._proxies = TrustedProxies(limits.trusted_proxies)
-        self._origins: dict[asyncio.BaseTransport, str | None] = {}
+        self._origins: dict[Counted, str | None] = {}
         self._from: Counter[str | None] = Counter()
         self._left_out: dict[Refusal, int] = {}
+        self.refusals: Counter[Refusal] = Counter()
         self._log_again = 0.0
         self._sweeping = False
+        self.coming = 0  # accepted by whoever counts them, and not admitted yet
+        # Set when the server ends: then each connection is closed after the next answer.
+        self.draining = False
         seconds = limits.timeout.total_seconds()
         self.tick = min(_SWEEP_SECONDS, seconds / 4)
         # What is stamped with the sweep's time may be a tick younger than it says, and is never ended too early.
@@ -74,8 +86,9 @@ class Connections:
     def __len__(self) -> int:
         return len(self._origins)
 
-    def admit(self, transport: asyncio.BaseTransport, client: Client) -> Refusal | None:
+    def admit(self, transport: Counted, client: Client) -> Refusal | None:
         """Count a new connection, or say why there is no room for it."""
+        self.coming = max(self.coming - 1, 0)
         origin = self._origin_of(client)
         if len(self._origins) >= self._limits.connections:
             return self.refused(Refusal.TOO_MANY, client)
@@ -90,7 +103,7 @@ class Connections:
             loop.call_later(self.tick, self._sweep, loop)
         return None
 
-    def release(self, transport: asyncio.BaseTransport) -> None:
+    def release(self, transport: Counted) -> None:
         """Forget a connection that is closed; one that was never admitted, or is forgotten already, too."""
         if transport in self._origins:
             origin = self._origins.pop(transport)
@@ -100,6 +113,7 @@ class Connections:
 
     def refused(self, refusal: Refusal, client: Client) -> Refusal:
         """Log a refusal, though of each kind no more than one a second: a flood must not fill the disk."""
+        self.refusals[refusal] += 1
         if refusal in self._left_out:
             self._left_out[refusal] += 1
         else:
@@ -121,7 +135,7 @@ class Connections:
         if self._sweeping:
             loop.call_later(self.tick, self._sweep, loop)
         for transport in tuple(self._origins):
-            cast("Reviewed", cast("asyncio.Transport", transport).get_protocol()).review(self.now)
+            cast("Reviewed", transport.get_protocol()).review(self.now)
 
     def _log_what_was_left_out(self) -> None:
         flooding = {refusal: left_out for refusal, left_out in self._left_out.items() if left_out}
@@ -134,3 +148,4 @@ class GuardedConfig(uvicorn.Config):
     """uvicorn's configuration, which it hands to each protocol that it makes, with the connections among them."""
 
     connections: Connections
+    tls: Tls

@@ -32,10 +32,10 @@ async def send_event_stream(
     send: Send,
     more: Iterable[tuple[bytes, bytes]],
     *,
-    ending: asyncio.Event,
+    draining: asyncio.Event,
     note: Callable[[str], None],
 ) -> None:
-    """Send answers as they come, until the last one, until the client is gone, or until the server is `ending`.
+    """Send answers as they come, until the last one, until the client is gone, or until the server is `draining`.
 
     The code of what is refused meanwhile is noted for the log.
 
@@ -49,7 +49,7 @@ async def send_event_stream(
     async with aclosing(answers):
         await send(start)
         await _send(send, _SIGN_OF_LIFE)  # some browsers tell a page of an answer only when its body begins
-        causes = [asyncio.ensure_future(_disconnected(receive)), asyncio.ensure_future(ending.wait())]
+        causes = [asyncio.ensure_future(_disconnected(receive)), asyncio.ensure_future(draining.wait())]
         try:
             is_complete = await _follow(answers, causes, send, note)
         finally:

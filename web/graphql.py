@@ -27,7 +27,7 @@ from web.refused import RequestRefused
 from web.request_body import media_type_of, read_body
 from web.request_headers import RequestHeaders
 from web.responses import encoded, send_refusal
-from web.state import address_of, note_refusal, runtime_of
+from web.state import address_of, note_operation, note_refusal, runtime_of
 
 _NO_STORE = (b"cache-control", b"no-store")
 _CONTENT_TYPE = {
@@ -128,12 +128,13 @@ class GraphQLEndpoint:
                 answer = await self._schema.answer(request, context, queries_only=queries_only)
             except NotAQuery as refused:
                 raise RequestRefused(405, "Only queries are taken by GET.", allow="POST") from refused
+        note_operation(scope, context)
         if isinstance(answer, Answer) and answer.code is not None:
             note_refusal(scope, answer.code)
         more = [_NO_STORE, *self._cross_site.headers_for(headers), *cookies.headers, *rate_headers(context)]
         if accepted.single is None or not isinstance(answer, Answer):
             note = partial(note_refusal, scope)
-            await send_event_stream(answer, receive, send, more, ending=runtime.ending, note=note)
+            await send_event_stream(answer, receive, send, more, draining=runtime.draining, note=note)
             return
         await _send_answer(answer, accepted.single, more, send)
 

@@ -82,6 +82,18 @@ class TimedConnection(HttpToolsProtocol):
         self._not_read_since = None
         super().resume_writing()
 
+    def shutdown(self) -> None:
+        """Answer what is under way, or what comes next, and close."""
+        if not self._guard.draining:
+            super().shutdown()
+        elif self._is_answering:
+            self.cycle.keep_alive = False
+
+    def leave(self) -> None:
+        """Close the connection if nothing is under way on it."""
+        if self._stage is REQUEST and not self._is_answering:
+            self.transport.close()
+
     def review(self, now: float) -> None:
         """End the connection if its client has taken too long."""
         if self.transport.is_closing() or (self._stage is NOTHING and not self._is_answering):
@@ -131,8 +143,7 @@ class TimedConnection(HttpToolsProtocol):
             self.transport.close()
             return
         self.transport.write(refusal.as_http(self.server_state.default_headers))
-        # Closed at once, with something unread from the client, the connection would be reset and the answer lost.
-        self.transport.write_eof()
+        self._half_close()
 
     @property
     def _is_answering(self) -> bool:
@@ -140,6 +151,8 @@ class TimedConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
+        if self._guard.draining and not self.pipeline:
+            cycle.keep_alive = False
         self._writes = OneWrite(self.transport, self._close_answered)
         # It is all that a cycle uses of a transport.
         cycle.transport = self._writes  # type: ignore[assignment]
@@ -150,9 +163,15 @@ class TimedConnection(HttpToolsProtocol):
         """Close after an answer; while the client still sends, only our half: the answer would be lost on its way."""
         if self._stage is BODY:
             self._stage = NOTHING
-            self.transport.write_eof()
+            self._half_close()
         else:
             self.transport.close()
+
+    def _half_close(self) -> None:
+        """Write no more. Closed at once, with something unread from the client, the answer would be lost by a reset."""
+        # TLS has no half that could be closed: the answer says how long it is, and the sweep ends the connection.
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def _disconnect(self) -> None:
         if self._answering is not None and not self._answering.response_complete:

@@ -6,9 +6,12 @@ from typing import Any
 
 import structlog
 
+from web.certificates import CertificateFiles
 from web.connections import ConnectionLimits, Connections, GuardedConfig
 from web.http_connection import HttpConnection
 from web.request_body import LARGEST_BODY
+from web.tls import Tls
+from web.tls_entrance import TlsEntrance
 from web.websocket_connection import WebSocketConnection
 
 try:
@@ -23,8 +26,12 @@ _OTHER_DESCRIPTORS = 128
 _PING_SECONDS = 20.0
 
 
-def listening(app: Callable[..., Any], limits: ConnectionLimits, **options: Any) -> GuardedConfig:
+def listening(
+    app: Callable[..., Any], limits: ConnectionLimits, *, certificate: CertificateFiles | None = None, **options: Any
+) -> GuardedConfig:
     """Return uvicorn's configuration for this application within these limits; `options` are uvicorn's other ones.
+
+    With a certificate it speaks TLS, and nothing else; raises `CertificateRefused`.
 
     If the process may not have as many files open, there are fewer connections: with none left to open, the database
     could not be opened either.
@@ -34,7 +41,7 @@ def listening(app: Callable[..., Any], limits: ConnectionLimits, **options: Any)
         _log.warning("fewer_connections", wanted=limits.connections, possible=max(possible, 1))
     config = GuardedConfig(
         app,
-        http=HttpConnection,
+        http=HttpConnection if certificate is None else TlsEntrance,
         ws=WebSocketConnection,
         ws_max_size=LARGEST_BODY,
         ws_ping_interval=_PING_SECONDS,
@@ -43,7 +50,17 @@ def listening(app: Callable[..., Any], limits: ConnectionLimits, **options: Any)
         **options,
     )
     config.connections = Connections(replace(limits, connections=max(possible, 1)))
+    if certificate is not None:
+        config.tls = Tls(certificate)
     return config
+
+
+def possible_connections(wanted: int) -> int:
+    """Return how many of the wanted connections a process of this machine's may have, asking for nothing."""
+    hard = wanted if resource is None else resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if resource is None or hard == resource.RLIM_INFINITY:
+        return wanted
+    return min(wanted, max(hard - _OTHER_DESCRIPTORS, 1))
 
 
 def _descriptors(wanted: int) -> int:

@@ -20,6 +20,7 @@ from auth.refusals import RateLimited
 from auth.secret import Secret
 from auth.service_login import Service
 from auth.tokens import FIRST_PARTY_CLIENT
+from schema.errors import Code
 from store import StoreUnavailable
 from web.context_getter import read_origin
 from web.refused import RequestRefused
@@ -52,10 +53,12 @@ def _endpoint(answer: Callable[[Auth, Request, Parameters, Origin], Awaitable[Re
             note_refusal(request.scope, refused.fault.name.lower())
             return _error(refused.fault, asked_by_header="authorization" in request.headers)
         except RateLimited as refused:
+            note_refusal(request.scope, Code.RATE_LIMITED.name)
             # RFC 6585 §4. RFC 6749 has no word for it but this one.
             body = {"error": "temporarily_unavailable", "error_description": str(refused)}
             return json_response(body, 429, {"retry-after": str(refused.seconds)})
         except StoreUnavailable:
+            note_refusal(request.scope, Code.UNAVAILABLE.name)
             body = {"error": "temporarily_unavailable", "error_description": "The database does not answer; try again."}
             return json_response(body, 503)
 

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auth.key_files import TOKEN_PATH
+from auth.secret import Secret
 from schema.errors import Code
 from schema.execution import Schema
 from web import oauth
@@ -26,9 +27,13 @@ from web.cookies import CookieNames
 from web.cross_site import CrossSite
 from web.graphql import GraphQLEndpoint
 from web.health import healthz, readyz
+from web.metrics import Metrics
+from web.metrics_page import PATH as METRICS_PATH
+from web.metrics_page import MetricsPage
 from web.refused import RequestRefused
 from web.responses import refusal_response, refuse_socket
 from web.security_headers import SecurityHeaders
+from web.tracing import Tracing
 from web.trusted_proxies import Network
 from web.websocket import GraphQLSocket
 from web.well_known import INTROSPECTION_PATH, JWKS_PATH, METADATA_PATH, REVOCATION_PATH, jwks, metadata
@@ -49,6 +54,7 @@ class Edge:
     trusted_proxies: tuple[Network, ...] = ()
     get_queries: bool = False
     body_timeout: timedelta = timedelta(seconds=10)
+    metrics_token: Secret | None = None  # without one, they are not shown here
 
     @property
     def https(self) -> bool:
@@ -56,8 +62,19 @@ class Edge:
         return self.public_url.startswith("https:")
 
 
-def build_app(schema: Schema, edge: Edge, *, lifespan: Lifespan) -> Starlette:
-    """Return the ASGI application; `lifespan` opens what requests need and gives it as state."""
+def build_app(
+    schema: Schema,
+    edge: Edge,
+    *,
+    lifespan: Lifespan,
+    metrics: Metrics | None = None,
+    tracing: Tracing | None = None,
+) -> Starlette:
+    """Return the ASGI application; `lifespan` opens what requests need and gives it as state.
+
+    Requests are counted in `metrics`, and traced if there is something to trace them with.
+    """
+    metrics = metrics or Metrics(schema)
     getter = ContextGetter(CookieNames(secure=edge.https))
     cross_site = CrossSite(edge.public_url, edge.allowed_origins)
     endpoint = GraphQLEndpoint(
@@ -68,8 +85,9 @@ def build_app(schema: Schema, edge: Edge, *, lifespan: Lifespan) -> Starlette:
         get_queries=edge.get_queries,
         body_seconds=edge.body_timeout.total_seconds(),
     )
+    followed = schema if tracing is None else tracing.followed(schema, metrics.counts)
     routes: list[BaseRoute] = [
-        WebSocketRoute("/graphql", GraphQLSocket(schema, getter, cross_site)),
+        WebSocketRoute("/graphql", GraphQLSocket(followed, metrics.counts, getter, cross_site)),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route(JWKS_PATH, jwks),
@@ -79,11 +97,15 @@ def build_app(schema: Schema, edge: Edge, *, lifespan: Lifespan) -> Starlette:
         Route(REVOCATION_PATH, oauth.revoke, methods=["POST"]),
         Route("/", _to_graphiql),
     ]
+    if edge.metrics_token is not None:
+        routes.append(Route(METRICS_PATH, MetricsPage(metrics, edge.metrics_token)))
     if STATIC.is_dir():
         routes.append(Mount("/static", _HashedFiles(directory=STATIC)))
     app = _Application(
         endpoint,
         edge,
+        metrics,
+        tracing,
         routes=routes,
         # 401 is Starlette's word for a file that the process may not read.
         exception_handlers={401: _not_found, 404: _not_found, 405: _not_allowed},
@@ -98,17 +120,23 @@ def build_app(schema: Schema, edge: Edge, *, lifespan: Lifespan) -> Starlette:
 class _Application(Starlette):
     """Starlette's, with ours before all of its own: the log catches what nobody caught, and GraphQL needs no router."""
 
-    def __init__(self, endpoint: GraphQLEndpoint, edge: Edge, **parts: Any) -> None:
+    def __init__(
+        self, endpoint: GraphQLEndpoint, edge: Edge, metrics: Metrics, tracing: Tracing | None, **parts: Any
+    ) -> None:
         super().__init__(**parts)
         self._endpoint = endpoint
         self._edge = edge
+        self._metrics = metrics
+        self._tracing = tracing
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return what answers every request."""
         routed = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
         inner = _GraphQLFirst(routed, endpoint=self._endpoint)
         headed = SecurityHeaders(inner, https=self._edge.https)
-        return AccessLog(headed, addresses=ClientAddress(self._edge.trusted_proxies))
+        addresses = ClientAddress(self._edge.trusted_proxies)
+        logged = AccessLog(headed, addresses=addresses, counts=self._metrics.counts)
+        return logged if self._tracing is None else self._tracing.around(logged, self._metrics.counts)
 
 
 class _GraphQLFirst:

@@ -12,13 +12,14 @@ from auth.gate import Credential
 from auth.ids import new_id
 from auth.refusals import Reason, SigningKeyRevoked, Unauthenticated
 from schema.context import Context
-from schema.execution import LOOK_EVERY, Schema
+from schema.execution import LOOK_EVERY
 from store import StoreUnavailable
 from web.credentials import read_bearer
 from web.json_gate import read_graphql_request
+from web.metrics_counts import Counts
 from web.refused import RequestRefused
 from web.socket_messages import ClientMessage, Close, SocketClosed, written
-from web.socket_operations import SocketOperations
+from web.socket_operations import Followed, SocketOperations
 from web.socket_wire import ClientGone, SocketWire
 
 _INIT_SECONDS = 3.0
@@ -30,13 +31,15 @@ ContextOf = Callable[[Credential, str | None], Context]
 class SocketConversation:
     """Reads messages one at a time; `handshake` is the credential that the request for the socket came with."""
 
-    def __init__(self, schema: Schema, context_of: ContextOf, handshake: Credential, wire: SocketWire) -> None:
+    def __init__(
+        self, schema: Followed, counts: Counts, context_of: ContextOf, handshake: Credential, wire: SocketWire
+    ) -> None:
         self._context_of = context_of
         self._credential = handshake
         self._context = context_of(handshake, None)
         self._wire = wire
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._operations = SocketOperations(schema, self._context.request_id, wire.tell, self._end)
+        self._operations = SocketOperations(schema, counts, self._context.request_id, wire.tell, self._end)
 
     @property
     def operations(self) -> int:
@@ -50,6 +53,8 @@ class SocketConversation:
         except ClientGone:
             pass
         except SocketClosed as closed:
+            if closed.close is Close.RESTART:
+                await self._operations.finish(within=None)  # the server knows how long it waits
             await self._wire.close(closed)
         finally:
             await self._operations.close()

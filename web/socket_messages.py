@@ -34,6 +34,7 @@ class Close(Enum):
     INIT_TIMEOUT = (4408, "`connection_init` did not come within 3 seconds.")
     ID_TAKEN = (4409, "An operation with this id is still running.")
     INIT_REPEATED = (4429, "`connection_init` came a second time.")
+    RESTART = (1012, "The server ends: connect again.")
     UNAVAILABLE = (1013, "The database does not answer: connect again later.")
 
     @property

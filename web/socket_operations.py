@@ -2,16 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
+from typing import Protocol
 
 import structlog
 
 from auth.refusals import Unauthenticated
 from schema.context import Context
 from schema.errors import Code, refusal
-from schema.execution import Answer, Schema, refused_answer
+from schema.execution import Answer, refused_answer
 from schema.requests import GraphQLRequest
+from web.access_log import named
+from web.metrics_counts import Counts
 from web.socket_messages import written
 from web.socket_wire import ClientGone
 
@@ -21,6 +24,15 @@ MOST_AT_ONCE = 20
 
 # What is being done when a session ends is done to its end, as it would be over HTTP: a logout answers.
 _TO_FINISH = 2.0
+
+
+class Followed(Protocol):
+    """What runs operations: `schema.execution.Schema`, or something around it."""
+
+    async def follow(
+        self, request: GraphQLRequest, context: Context, *, is_watched: bool = False
+    ) -> Answer | AsyncGenerator[Answer]:
+        """Run any operation."""
 
 
 class _Operation:
@@ -39,9 +51,15 @@ class SocketOperations:
     """Starts and stops them. `tell` sends a message, and `end` is told why the socket as a whole has to end."""
 
     def __init__(
-        self, schema: Schema, socket_id: str, tell: Callable[[str], Awaitable[None]], end: Callable[[Exception], None]
+        self,
+        schema: Followed,
+        counts: Counts,
+        socket_id: str,
+        tell: Callable[[str], Awaitable[None]],
+        end: Callable[[Exception], None],
     ) -> None:
         self._schema = schema
+        self._counts = counts
         self._socket_id = socket_id
         self._tell = tell
         self._end = end
@@ -79,11 +97,11 @@ class SocketOperations:
         await self.finish()
         await self._finish_all(refused, tuple(self._wanted.values()))
 
-    async def finish(self) -> None:
+    async def finish(self, *, within: float | None = _TO_FINISH) -> None:
         """End the subscriptions without a word, and give the rest a little time to answer."""
         await self._break_off()
         if self._running:
-            await asyncio.wait(self._running, timeout=_TO_FINISH)
+            await asyncio.wait(self._running, timeout=within)
 
     async def close(self) -> None:
         """Send nothing any more, and wait until the last one is done."""
@@ -107,11 +125,14 @@ class SocketOperations:
             operation.only_shows = True
             self._end(end)
         finally:
+            seconds = time.perf_counter() - begun
+            self._counts.operation(operation.context, operation.code, seconds)
             _log.info(
                 "operation",
                 request_id=operation.context.request_id,
                 socket=self._socket_id,
-                milliseconds=round((time.perf_counter() - begun) * 1000, 2),
+                milliseconds=round(seconds * 1000, 2),
+                **named(operation.context),
                 **({"code": operation.code} if operation.code else {}),
             )
 

@@ -6,7 +6,7 @@ from starlette.types import Receive, Send
 
 from schema.turns import Turns
 from web.json_gate import LARGE, milliseconds_of
-from web.socket_messages import ClientMessage, SocketClosed, read_message
+from web.socket_messages import ClientMessage, Close, SocketClosed, read_message
 
 # What a client does not take within this time it will not take any more.
 _SEND_SECONDS = 10.0
@@ -25,9 +25,11 @@ class SocketWire:
         self._turns = turns
 
     async def hear(self) -> ClientMessage:
-        """Wait for the next message. Raises `SocketClosed` for what is none, and `ClientGone`."""
+        """Wait for the next message. Raises `SocketClosed` and `ClientGone`."""
         event = await self._receive()
         if event["type"] == "websocket.disconnect":
+            if event.get("code") == Close.RESTART.code:
+                raise SocketClosed(Close.RESTART, "The server ends.")
             raise ClientGone
         if len(event.get("text") or "") <= LARGE:
             return read_message(event)

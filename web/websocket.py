@@ -10,17 +10,18 @@ from starlette.types import Receive, Scope, Send
 
 from auth.gate import Credential
 from schema.context import Context
-from schema.execution import Schema
 from schema.turns import Turns
 from web.context_getter import ContextGetter
 from web.cookies import NoCookies
 from web.credentials import read_credential
 from web.cross_site import CrossSite
+from web.metrics_counts import Counts
 from web.refused import RequestRefused
 from web.request_headers import RequestHeaders
 from web.responses import refuse_socket
 from web.socket_conversation import SocketConversation
 from web.socket_messages import SUBPROTOCOL
+from web.socket_operations import Followed
 from web.socket_wire import SocketWire
 from web.state import note_operations
 
@@ -28,8 +29,9 @@ from web.state import note_operations
 class GraphQLSocket:
     """Opens sockets: to programs, and to pages that may send us requests with cookies."""
 
-    def __init__(self, schema: Schema, getter: ContextGetter, cross_site: CrossSite) -> None:
+    def __init__(self, schema: Followed, counts: Counts, getter: ContextGetter, cross_site: CrossSite) -> None:
         self._schema = schema
+        self._counts = counts
         self._getter = getter
         self._cross_site = cross_site
         self._turns = Turns()
@@ -49,7 +51,8 @@ class GraphQLSocket:
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         handshake = read_credential(headers, self._getter.cookies)
         context_of = partial(self._context, scope, headers)
-        conversation = SocketConversation(self._schema, context_of, handshake, SocketWire(receive, send, self._turns))
+        wire = SocketWire(receive, send, self._turns)
+        conversation = SocketConversation(self._schema, self._counts, context_of, handshake, wire)
         try:
             await conversation.hold()
         finally:

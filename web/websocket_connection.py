@@ -12,7 +12,7 @@ from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
 from websockets.frames import CloseCode, Frame
-from websockets.http11 import Response
+from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from schema.errors import Code
@@ -56,6 +56,12 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
             # Before it is accepted a client has nothing to say (RFC 6455, section 4.1).
             self._pause_reading()
 
+    def handle_connect(self, event: Request) -> None:
+        """Pass the request for a WebSocket on; who comes when the server ends is told at once."""
+        super().handle_connect(event)
+        if self._guard.draining:
+            self.shutdown()
+
     def handle_cont(self, event: Frame) -> None:
         """Take a fragment of a message, unless it is one of too many."""
         if len(self.frames) >= _MOST_FRAGMENTS:
@@ -98,6 +104,18 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
             self.handshake_complete = True
         else:
             self._resume_reading()
+
+    def shutdown(self) -> None:
+        """Leave it to the application to finish what is under way and to close: it is told as of a client's close."""
+        if self._guard.draining:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": CloseCode.SERVICE_RESTART})
+        else:
+            super().shutdown()
+
+    def leave(self) -> None:
+        """Close the connection to a client that was told so and does not answer."""
+        if self.close_sent:
+            self.transport.close()
 
     def review(self, now: float) -> None:
         """End the connection if its client does not read, or has not since it was closed."""

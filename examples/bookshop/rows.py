@@ -130,9 +130,9 @@ async def shelve_unless_there(
     return await tx.run(_SHELVE, id=shelved_id, **values) == 1
 
 
-async def unshelve(tx: Transaction, owner: str | None, shelved_id: str) -> None:
-    """Take a book off a shelf, if it is the owner's."""
-    await tx.run(_UNSHELVE, viewer=owner, shelved_id=shelved_id)
+async def unshelve(tx: Transaction, owner: str | None, shelved_id: str) -> bool:
+    """Take a book off a shelf, if it is the owner's; return False when it does not stand there."""
+    return await tx.run(_UNSHELVE, viewer=owner, shelved_id=shelved_id) == 1
 
 
 def _book(row: Row) -> BookRow:

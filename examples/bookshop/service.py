@@ -103,8 +103,9 @@ class Bookshop:
         owner = _owner(identity)
         async with self._database.transaction() as tx:
             shelved = _there(await rows.find_shelved(tx, owner, shelved_id) if is_id(shelved_id) else None)
-            await rows.unshelve(tx, owner, shelved.id)
-            return _there(await rows.find_book(tx, owner, shelved.book.id))
+            # The statement decides: another request of the owner's may have taken it off since it was found.
+            is_off = await rows.unshelve(tx, owner, shelved.id)
+            return _there(await rows.find_book(tx, owner, shelved.book.id) if is_off else None)
 
 
 def _require_write(identity: Identity) -> None:

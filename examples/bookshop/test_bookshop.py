@@ -1,7 +1,7 @@
 """The bookshop: a catalogue that everybody reads, and a shelf that is each reader's own."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import Connection, inspect
 
 import store.users
 from auth.identity import Identity, IdentityKind
@@ -18,8 +18,11 @@ from auth.refusals import Forbidden
 from examples.bookshop import bookshop
 from examples.bookshop.service import ADDED, WRITE, Bookshop
 from examples.bookshop.tables import metadata
+from store.migration_connections import looking
 from tests.house import Client, House, Person
 from tests.streams import following
+
+ON_BOTH_ENGINES = True
 
 BOOKS = """
 query Books($first: Int! = 20, $after: String) {
@@ -64,12 +67,15 @@ FOLLOW = "subscription { bookAdded { id title author shelvedAt } }"
 
 
 @pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+async def house(
+    engine_name: str, tmp_path_factory: pytest.TempPathFactory, database_for: Callable[[str], dict[str, Any]]
+) -> AsyncIterator[House]:
     """Open a Watchword with the bookshop in it, handed over in code."""
     with pytest.MonkeyPatch.context() as environment:
         # Whoever has the example running has it named here too, and it would come twice.
         environment.delenv("WATCHWORD_DOMAINS", raising=False)
-        opened = House(tmp_path_factory.mktemp("bookshop"), domains=[bookshop])
+        settings = database_for(engine_name)
+        opened = House(tmp_path_factory.mktemp("bookshop"), domains=[bookshop], **settings)
     async with opened:
         yield opened
 
@@ -362,13 +368,13 @@ async def test_with_an_account_its_shelf_is_gone(house: House, ada: Person, ledg
 
 
 async def test_the_tables_are_as_the_migrations_make_them_with_a_version_table_of_their_own(house: House) -> None:
-    engine = create_engine(f"sqlite:///{house.database_file}")
-    with engine.connect() as connection:
-        tables = set(inspect(connection).get_table_names())
-        assert {"books_catalogue", "books_shelves", "alembic_version_books"} <= tables
+    def compared(connection: Connection) -> tuple[set[str], list[Any]]:
         own = MigrationContext.configure(connection, opts={"include_name": _is_of_the_bookshop})
-        assert compare_metadata(own, metadata) == []
-    engine.dispose()
+        return set(inspect(connection).get_table_names()), compare_metadata(own, metadata)
+
+    tables, differences = looking(house.settings.database, compared)
+    assert {"books_catalogue", "books_shelves", "alembic_version_books"} <= tables
+    assert differences == []
 
 
 def _is_of_the_bookshop(name: str | None, kind: str, _parents: object) -> bool:

@@ -1,13 +1,15 @@
 """The personas and the houses they call at. `ada` is a user, `grace` an administrator, `nobody` has no credential."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from store.locations import PostgreSQL
 from tests.house import Client, House, OpenHouse, Person
 from tests.postgres import GIVEN, QUICK, Postgres, postgres_server, prepared
 
@@ -49,6 +51,19 @@ def database_for(request: pytest.FixtureRequest) -> Callable[[str], dict[str, st
 
 
 @pytest.fixture(scope="session")
+def give_back(request: pytest.FixtureRequest) -> Callable[[Iterable[dict[str, str]]], None]:
+    """Take databases back, for which nobody has a house any more."""
+
+    def take(databases: Iterable[dict[str, str]]) -> None:
+        for settings in databases:
+            if "database_url" in settings:
+                made: Postgres = request.getfixturevalue("postgres")
+                made.give_back(PostgreSQL(settings["database_url"]))
+
+    return take
+
+
+@pytest.fixture(scope="session")
 async def shared_houses(
     tmp_path_factory: pytest.TempPathFactory, database_for: Callable[[str], dict[str, str]]
 ) -> AsyncIterator[Callable[[str], Awaitable[House]]]:
@@ -74,18 +89,36 @@ async def house(engine_name: str, shared_houses: Callable[[str], Awaitable[House
 
 @pytest.fixture
 async def open_house(
-    engine_name: str, tmp_path: Path, database_for: Callable[[str], dict[str, str]]
+    engine_name: str,
+    tmp_path: Path,
+    database_for: Callable[[str], dict[str, str]],
+    give_back: Callable[[Iterable[dict[str, str]]], None],
 ) -> AsyncIterator[OpenHouse]:
-    """Give a test houses of its own: it says with which domains and settings. Of one name, they share a database."""
+    """Give a test houses of its own: it says with which domains and settings. Of one name, they share a database.
+
+    `ahead` is how far the clock of one is ahead when it opens.
+    """
     databases: dict[str, dict[str, str]] = {}
     async with AsyncExitStack() as stack:
 
-        async def open_one(name: str = "own", **arguments: Any) -> House:
+        async def open_one(name: str = "own", *, ahead: timedelta = timedelta(), **arguments: Any) -> House:
             if name not in databases:
                 databases[name] = database_for(engine_name)
-            return await stack.enter_async_context(House(tmp_path / name, **databases[name] | arguments))
+            house = House(tmp_path / name, **databases[name] | arguments)
+            house.clock.move(ahead)
+            return await stack.enter_async_context(house)
 
         yield open_one
+    give_back(databases.values())
+
+
+@pytest.fixture
+def impatient(engine_name: str) -> timedelta:
+    """Say for how long a house is to wait whose database somebody holds: it costs the test as much.
+
+    A server and its client have more to do in it than a library has that opens a file, on a machine that is busy.
+    """
+    return timedelta(milliseconds={"sqlite": 50, "postgresql": 400}[engine_name])
 
 
 @pytest.fixture
