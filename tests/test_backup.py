@@ -128,7 +128,7 @@ async def test_a_backup_and_a_restore_under_sign_ups_lose_nothing_that_was_ackno
                 said = succeeded(await asyncio.to_thread(run, "restore", "--yes", str(backup)))
                 async with asyncio.timeout(5):  # it takes one second, and this machine is busy
                     while "errors" not in (answer := await late.ask(WHO_AM_I)).body:
-                        # A request that is under way at that moment may have read its session before, and this after.
+                        # Of two reads of one request, the first may have been the last one of the old database.
                         user = answer.data["viewer"]["user"]
                         assert user is None or user["email"] == "late@example.org"
                 assert answer.reason == "SESSION_UNKNOWN"
