@@ -8,13 +8,10 @@ from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
-from store.sqlite_connections import connect
+from store.sqlite_connections import SIDE_FILES, connect
 from store.sqlite_faults import unavailable_when_sick
 
 _PATIENCE = timedelta(seconds=30)
-
-# What SQLite keeps beside a file by its name, and would apply to any other that gets this name.
-SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
 class BackupRefused(Exception):

@@ -11,14 +11,14 @@ from pathlib import Path
 from sqlalchemy import Connection, Table
 
 from store import migrate
-from store.backups import SIDE_FILES, BackupRefused, beside, is_same, refused_by_the_system, require_ours, sync
+from store.backups import BackupRefused, beside, is_same, refused_by_the_system, require_ours, sync
 from store.database import StoreUnavailable
 from store.instants import to_seconds
 from store.locations import SQLiteFile
 from store.migrate import Pending
 from store.migration_connections import migrating
 from store.namespaces import Namespace
-from store.sqlite_connections import connect, identity_of
+from store.sqlite_connections import SIDE_FILES, connect, identity_of
 from store.sqlite_faults import unavailable_when_sick
 from store.tables import api_tokens, sessions
 
@@ -77,6 +77,8 @@ def restore(
 def _copy(backup: Path, fresh: Path) -> None:
     # A database that was kept by a restore has its last commits in the log beside it. What has none is not written to
     # on any account, not even beside it.
+    if Path(f"{backup}-journal").exists():
+        raise BackupRefused(f"{backup} is unfinished: with it is a {backup}-journal of what has to be taken back")
     log = Path(f"{backup}-wal")
     mode = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
     try:

@@ -68,9 +68,9 @@ class SQLiteDatabase:
             raise StoreUnavailable(f"there is no database file {path}")
         self._path = path
         self._patience = patience
-        self._writer = self._open_writer()
+        self._writer = SQLiteConnection(path, patience, read_only=False)
         try:
-            self._reader = self._open_reader()
+            self._reader = SQLiteConnection(path, _READ_PATIENCE, read_only=True)
         except BaseException:
             self._writer.raw.close()
             raise
@@ -133,12 +133,6 @@ class SQLiteDatabase:
         self._look_at_file()
         return self._reader.version()
 
-    def _open_reader(self) -> SQLiteConnection:
-        return SQLiteConnection(self._path, _READ_PATIENCE, read_only=True)
-
-    def _open_writer(self) -> SQLiteConnection:
-        return SQLiteConnection(self._path, self._patience, read_only=False)
-
     async def _take_turn(self) -> None:
         try:
             async with asyncio.timeout(self._patience.total_seconds()):
@@ -156,8 +150,7 @@ class SQLiteDatabase:
     def _look_at_file_now(self) -> None:
         """Read from the file that is at the path now. Nothing is in the middle of a read: reads run inline."""
         if not self._is_current(self._reader):
-            reader, self._reader = self._reader, self._open_reader()
-            reader.raw.close()
+            self._reader = self._reader.followed()
 
     async def _begin(self) -> None:
         """Begin a transaction of the file that is at the path: held by it, the write lock keeps others from moving it.
@@ -175,8 +168,8 @@ class SQLiteDatabase:
         raise StoreUnavailable("the database file is being replaced")
 
     def _exchange_writer(self) -> None:
-        writer, self._writer = self._writer, self._open_writer()
-        writer.raw.close()
+        self._writer = self._writer.followed()
+        self._look_again = 0.0  # whoever has written reads from the same file
 
     def _is_current(self, connection: SQLiteConnection) -> bool:
         if self._closed:

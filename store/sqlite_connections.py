@@ -1,7 +1,9 @@
 """One connection to a SQLite file: it knows which file that is, and says when another one has taken its place."""
 
+import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NewType
@@ -15,6 +17,9 @@ from store.sqlite_memory import RememberedRows
 from store.statements import Statement
 
 _DIALECT = sqlite_dialect(paramstyle="qmark")
+
+# What SQLite keeps beside a file by its name, and would apply to any other that gets this name.
+SIDE_FILES = ("-wal", "-shm", "-journal")
 
 # A file that is replaced while it is being opened is opened again: once is rare, and nobody does it all the time.
 _ATTEMPTS = 3
@@ -57,8 +62,21 @@ class SQLiteConnection:
                 self.raw.close()
             else:
                 raise StoreUnavailable("the database file is being replaced")
-        self._is_reader = read_only
+        self._path, self._patience, self._is_reader = path, patience, read_only
+        self._beside = _beside(path)
         self._remembered = RememberedRows(self.raw)
+
+    def followed(self) -> "SQLiteConnection":
+        """Return a connection to the file that has taken this one's place, and close this.
+
+        Raises `StoreUnavailable`, also while the log of this file lies beside the other: it would be applied to it.
+        """
+        if self._beside & _beside(self._path):
+            raise StoreUnavailable("the database file was replaced, and the log of the one before was left beside it")
+        other = SQLiteConnection(self._path, self._patience, read_only=self._is_reader)
+        # SQLite sees that this file was moved, and leaves the log alone that is beside the other.
+        self.raw.close()
+        return other
 
     async def one(self, statement: Statement, /, **values: Any) -> Row | None:
         """Keep the contract of `Reader.one`."""
@@ -100,6 +118,15 @@ class SQLiteConnection:
         """Return what is something else whenever another connection, of any process, has committed."""
         with unavailable_when_sick():
             return self.file, self.raw.execute("PRAGMA data_version").fetchone()[0]
+
+
+def _beside(path: Path) -> frozenset[FileIdentity]:
+    """Return which files lie beside the one that is at the path, or where a link at the path leads."""
+    there, real = set[FileIdentity](), os.path.realpath(path)
+    for side in SIDE_FILES:
+        with suppress(StoreUnavailable):
+            there.add(identity_of(Path(f"{real}{side}")))
+    return frozenset(there)
 
 
 def _opened(path: Path, patience: timedelta, *, read_only: bool) -> sqlite3.Connection:

@@ -1,4 +1,4 @@
-"""The core's migrations expand: whatever an older version does, it can do after each of them (decision 27)."""
+"""The core's migrations expand: whatever an older version does, it can do after each of them (decision 23)."""
 
 import ast
 from pathlib import Path
