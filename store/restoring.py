@@ -6,7 +6,7 @@ the backup, file for file; servers that have it open follow (store/sqlite.py).
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -49,10 +49,17 @@ class Restored:
 
 
 def restore(
-    backup: Path, target: Path, domains: Sequence[Namespace], revoked: Revoked, *, patience: timedelta
+    backup: Path,
+    target: Path,
+    domains: Sequence[Namespace],
+    revoked: Revoked,
+    settle: Callable[[Path], None],
+    *,
+    patience: timedelta,
 ) -> Restored:
     """Put a backup, checked and migrated, in the place of the database, and keep that under another name.
 
+    `settle` is handed it once all of that is done, before anybody sees it; if it raises, nothing is restored.
     Raises `BackupRefused`, `StoreUnavailable` also for a backup of a newer program or when the write lock is not to be
     had, `MigrationFailed` and `MigrationRefused`. Then nothing was touched.
     """
@@ -70,6 +77,7 @@ def restore(
             migrate.pending(SQLiteFile(fresh), domains)  # raises for what is newer
             migrated = migrate.upgrade(SQLiteFile(fresh), domains)
             ended, tokens = migrating(SQLiteFile(fresh), lambda connection: _revoke(connection, revoked))
+            settle(fresh)
             _belong_as(target, fresh)
             sync(fresh)
             kept = _take_place(fresh, target, revoked.at, patience)

@@ -239,7 +239,7 @@ def test_a_backup_is_restored_where_there_is_no_database_or_one_that_is_beyond_u
     backup, file = tmp_path / "backup.sqlite", data / "watchword.sqlite"
     succeeded(run(*GRACE, stdin=PASSWORD))
     succeeded(run("backup", str(backup)))
-    shutil.rmtree(data)
+    file.unlink()
     assert "is kept" not in succeeded(run("restore", "--yes", str(backup)))
     assert people(file) == {"grace@example.org"}
     assert mode(file) == 0o600
@@ -249,6 +249,38 @@ def test_a_backup_is_restored_where_there_is_no_database_or_one_that_is_beyond_u
     assert people(file) == {"grace@example.org"}
     assert kept.read_bytes() == b"beyond use"
     assert not (data / "watchword.sqlite-wal").exists()
+
+
+def test_on_a_new_machine_the_secret_key_comes_first_and_has_to_be_the_one_of_the_backup(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    backup, there = tmp_path / "backup.sqlite", tmp_path / "there"
+    succeeded(run(*GRACE, stdin=PASSWORD))
+    succeeded(run("backup", str(backup)))
+    elsewhere = runner(there)
+    assert f"put the one back that the backup was made under, as {there / 'secret_key'}" in refused(
+        elsewhere("restore", "--yes", str(backup))
+    )
+    assert "is not the one under which" in refused(elsewhere("restore", "--yes", str(backup), secret_key="k" * 40))
+    assert list(there.iterdir()) == []  # nor a secret key of its own, that opens nothing
+    (there / "secret_key").write_bytes((data / "secret_key").read_bytes())
+    succeeded(elsewhere("restore", "--yes", str(backup)))
+    assert people(there / "watchword.sqlite") == {"grace@example.org"}
+
+
+async def test_it_is_on_the_record_that_a_backup_was_put_back(tmp_path: Path, run: Run, open_house: OpenHouse) -> None:
+    house = await open_house("own")
+    grace = await house.person("grace", administrator=True)
+    succeeded(await asyncio.to_thread(run, "backup", str(tmp_path / "backup.sqlite")))
+    succeeded(await asyncio.to_thread(run, "restore", "--yes", str(tmp_path / "backup.sqlite")))
+    answer = await grace.ask("{ auditEvents(first: 1) { nodes { action actorId message } } }")
+    assert answer.data["auditEvents"]["nodes"] == [
+        {
+            "action": "DATABASE_RESTORE",
+            "actorId": None,
+            "message": "A backup was put in the place of the database.",
+        }
+    ]
 
 
 def test_a_restore_asks_first(run: Run, data: Path, tmp_path: Path) -> None:
@@ -344,7 +376,8 @@ def test_two_restores_in_one_second_keep_both_databases(run: Run, data: Path, tm
     kept = {kept_by(succeeded(run("restore", "--yes", str(backup)))) for _ in range(3)}
     assert len(kept) == 3
     assert all(path.is_file() for path in kept)
-    assert {path.name for path in data.iterdir()} == {"watchword.sqlite", *(path.name for path in kept)}
+    databases = {path.name for path in data.iterdir()} - {"secret_key"}
+    assert databases == {"watchword.sqlite", *(path.name for path in kept)}
 
 
 @pytest.mark.parametrize("command", [("backup",), ("restore", "--yes")])
