@@ -24,7 +24,9 @@ from settings import WrongSettings
 from store import StoreUnavailable
 from store.backups import BackupRefused
 from store.fence import MigrationRefused
+from store.locations import Location, read_location
 from store.migrate import MigrationFailed
+from store.moving import MoveRefused
 from store.users import UserRow
 from token_explained import explain
 from web.certificates import CertificateRefused
@@ -36,6 +38,7 @@ _MENDABLE = (
     UnguardedField,
     MigrationRefused,
     MigrationFailed,
+    MoveRefused,
     StoreUnavailable,
     SealBroken,
     InputRefused,
@@ -77,9 +80,18 @@ def serve(installation: Installation, workers: int | None) -> None:
 
 
 @main.command("migrate")
+@click.option("--from", "source", metavar="URL", help="Move everything from this database, which is left as it is.")
+@click.option("--to", "target", metavar="URL", help="Move to this one instead of the one that the settings name.")
 @_on_the_installation
-def migrate_command(installation: Installation) -> None:
-    """Bring the database up to date: the core's tables, then each domain's."""
+def migrate_command(installation: Installation, source: str | None, target: str | None) -> None:
+    """Bring the database up to date, the core's tables, then each domain's; or move it to another one."""
+    if target is not None and source is None:
+        raise click.UsageError("--to says where to move; --from has to say from where.")
+    if source is not None:
+        there = None if target is None else _location("--to", target)
+        for moved in installation.move(_location("--from", source), there):
+            click.echo(f"{moved.table}: {moved.rows} rows")
+        return
     applied = installation.migrate()
     for behind in applied:
         click.echo(f"{behind.namespace}: {behind.at or 'nothing'} -> {behind.head}")
@@ -250,6 +262,13 @@ def schema() -> None:
 def schema_print(installation: Installation) -> None:
     """Print the SDL, with a directive on every guarded field; it is the access matrix."""
     click.echo(installation.built.schema.as_str())
+
+
+def _location(option: str, url: str) -> Location:
+    try:
+        return read_location(url)
+    except ValueError as wrong:
+        raise click.ClickException(f"{option} {wrong}") from None
 
 
 def _piped(what: str) -> str:

@@ -28,7 +28,9 @@ from settings import SHORTEST_SECRET_KEY, Settings, WrongSettings, load_settings
 from store import Database, StoreUnavailable, migrate
 from store.backups import BackupRefused, back_up
 from store.engines import open_database
+from store.locations import Location
 from store.migrate import Pending
+from store.moving import Moved, move
 from store.namespaces import Namespace
 from store.restoring import Restored, Revoked, restore
 from store.revisions import Revisions
@@ -45,6 +47,10 @@ class Installation:
     def migrate(self) -> list[Pending]:
         """Bring the database up to date; return what was behind. Raises `MigrationRefused`, `StoreUnavailable`."""
         return migrate.upgrade(self.settings.database, self._namespaces())
+
+    def move(self, source: Location, target: Location | None = None) -> list[Moved]:
+        """Move everything from a database to another, by default to that of the settings. Raises `MoveRefused`."""
+        return move(source, target or self.settings.database, self._namespaces())
 
     def pending_migrations(self) -> list[Pending]:
         """Return what of the database is behind, touching nothing. Raises `StoreUnavailable`."""

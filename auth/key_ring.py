@@ -159,7 +159,7 @@ class KeyRing:
             signing, waiting = current_of(rows, now), waiting_of(rows, now)
             was_signing = signing is not None and signing.kid == kid
             was_waiting = waiting is not None and waiting.kid == kid
-            if not await store.signing_keys.revoke(tx, kid, now):
+            if not (kid in {row.kid for row in rows} and await store.signing_keys.revoke(tx, kid, now)):
                 raise NotFound("There is no such key, or it was revoked before.")
             await self._audit.record(tx, Act.SIGNING_KEY_REVOKE, NOWHERE, what=kid)
             rows = await store.signing_keys.load_all(tx)
@@ -180,7 +180,7 @@ class KeyRing:
 
     async def remove_dead(self) -> int:
         """Forget the keys whose last token has expired, private halves and all; return how many."""
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(THE_KEYS) as tx:
             rows = await store.signing_keys.load_all(tx)
             await self._remove_dead(tx, rows, self._clock.now())
             return len(rows) - len(await store.signing_keys.load_all(tx))

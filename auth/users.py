@@ -113,6 +113,8 @@ class Users:
         if "users:read" not in identity.scopes:
             return []
         prefix = unicodedata.normalize("NFC", search.strip()[:_LONGEST_SEARCH]).casefold() if search else None
+        if prefix and "\0" in prefix:
+            return []  # nobody's address or name has it, and PostgreSQL takes it for no text at all
         return await store.users.page(self._database, limit=limit, after=after, prefix=prefix or None)
 
     async def set_roles(self, identity: Identity, user_id: str, roles: frozenset[str]) -> UserRow:

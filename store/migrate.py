@@ -6,6 +6,7 @@ While a domain's migrations run, the database itself refuses whatever would touc
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from store.database import StoreUnavailable
 from store.fence import MigrationRefused, fenced
 from store.locations import Location, SQLiteFile
-from store.migration_connections import looking, migrating
+from store.migration_connections import PATIENCE, looking, migrating, raise_if_sick, sentence_of
 from store.namespaces import CORE, Namespace
 from store.revisions import Revisions
 
@@ -38,15 +40,21 @@ class Pending:
     head: str | None
 
 
-def upgrade(location: Location, domains: Sequence[Namespace] = ()) -> list[Pending]:
+def upgrade(location: Location, domains: Sequence[Namespace] = (), *, patience: timedelta = PATIENCE) -> list[Pending]:
     """Bring a database up to date, a SQLite file made if need be with mode 0600; return what was behind.
 
-    Processes that start together wait for each other: the first migrates, the others find nothing left to do.
+    Processes that start together wait for each other: the first migrates, the others find nothing left to do. One
+    that finds nothing to do at all waits for nobody, and writes nothing. `patience` is for each namespace.
     Raises `MigrationRefused` for a domain that leaves its namespace, `MigrationFailed`, and `StoreUnavailable`.
     """
     if isinstance(location, SQLiteFile):
         _make_file(location.path)
-    applied = (migrating(location, partial(_upgraded, namespace=namespace)) for namespace in (CORE, *domains))
+    names = {behind.namespace for behind in pending(location, domains)}
+    applied = [
+        migrating(location, partial(_upgraded, namespace=namespace), patience)
+        for namespace in (CORE, *domains)
+        if namespace.name in names
+    ]
     return [behind for behind in applied if behind is not None]
 
 
@@ -93,11 +101,20 @@ def _apply(connection: Connection, namespace: Namespace) -> None:
             command.upgrade(_config(connection, namespace), "head")
     except (MigrationRefused, StoreUnavailable):
         raise
+    except DBAPIError as error:
+        raise_if_sick(error)
+        # A database tells its errors with the rows that they are about, and a traceback would have them too.
+        raise MigrationFailed(_sentence(namespace, sentence_of(error))) from None
     except Exception as error:
-        raise MigrationFailed(f"a migration of {namespace.name!r} ({namespace.folder}) failed: {error}") from error
+        raise_if_sick(error)
+        raise MigrationFailed(_sentence(namespace, error)) from error
     if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
         # They are not enforced while tables are rebuilt, so they are looked at once that is done.
         raise MigrationFailed(f"a migration of {namespace.name!r} left a row that refers to one that is not there")
+
+
+def _sentence(namespace: Namespace, why: object) -> str:
+    return f"a migration of {namespace.name!r} ({namespace.folder}) failed: {why}"
 
 
 def _pending(connection: Connection, namespace: Namespace) -> Pending | None:

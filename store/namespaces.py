@@ -34,9 +34,6 @@ def is_reserved(name: str) -> bool:
 
 
 def is_own(table: str, namespace: Namespace) -> bool:
-    """Say whether a table is the namespace's to change; SQLite takes no notice of a name's case."""
+    """Say whether a table is the namespace's to change; SQLite takes no notice of a name's case, so none is taken."""
     table = table.lower()
-    return table not in CORE_TABLES and (
-        table.startswith((f"{namespace.name}_", "sqlite_", f"_alembic_tmp_{namespace.name}_"))
-        or table == namespace.version_table
-    )
+    return table not in CORE_TABLES and (table.startswith(f"{namespace.name}_") or table == namespace.version_table)

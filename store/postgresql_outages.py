@@ -10,7 +10,7 @@ from store.postgresql_faults import answer_behind
 _log = structlog.get_logger("watchword.store")
 
 # Of what is refused again and again, the log hears once: until it has not been refused for so many ticks, a minute.
-_FORGOTTEN_AFTER = 240
+_FORGOTTEN_AFTER = 300
 
 
 class Outages:

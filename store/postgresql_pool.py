@@ -23,14 +23,14 @@ _LONGEST_PAUSE = 0.5
 
 # How often it is looked whether something has had no answer for too long. The server ends by itself what takes too
 # long, and the connection lives on; what has no answer one or two of these later was sent to a server that is gone.
-_TICK = 0.25
+_TICK = 0.2
 
 # How long it is waited for a sign that something else than what was cut has an answer.
-_INQUIRY = 0.3
+_INQUIRY = 0.25
 
 # Of a server that takes no writes, connections are given up: another may be behind the same name by now. But not faster
 # than this, or each refused write would cost a connection.
-_TICKS_OF_A_CONNECTION = 4
+_TICKS_OF_A_CONNECTION = 5
 
 _END_BACKENDS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity

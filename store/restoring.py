@@ -87,6 +87,8 @@ def restore(
 def _copy(backup: Path, fresh: Path) -> None:
     # A database that was kept by a restore has its last commits in the log beside it. What has none is not written to
     # on any account, not even beside it.
+    if Path(f"{backup}-journal").exists():
+        raise BackupRefused(f"{backup} is unfinished: with it is a {backup}-journal of what has to be taken back")
     log = Path(f"{backup}-wal")
     mode = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
     try:

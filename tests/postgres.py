@@ -94,7 +94,7 @@ class Server:
         assert self.process is not None
         if self.process.poll() is None:
             self.thaw()
-            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(signal.SIGQUIT)  # at once: nobody will read what it would write
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(15)
         self.kill()

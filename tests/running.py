@@ -112,12 +112,18 @@ class Server:
 
 @contextmanager
 def serving(
-    data_dir: Path, trusting: ssl.SSLContext | None = None, /, *, port: str | None = None, **settings: str
+    data_dir: Path,
+    trusting: ssl.SSLContext | None = None,
+    program: Path = ROOT,
+    /,
+    *,
+    port: str | None = None,
+    **settings: str,
 ) -> Iterator[Server]:
     """Start a server on this data folder, wait until it is ready, with all its workers, and end it at the block's end.
 
     The settings are named as in `settings.Settings`; their values are what stands in the environment. Whom its clients
-    are to trust is given when the settings make it speak TLS.
+    are to trust is given when the settings make it speak TLS. `program` is the folder of the server's own files.
     """
     port = port or free_port()
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -126,7 +132,7 @@ def serving(
     with stdout.open("wb") as out, stderr.open("wb") as err:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli", "serve"],
-            cwd=ROOT,
+            cwd=program,
             env=environment(data_dir=str(data_dir), port=port, **settings),
             stdin=subprocess.DEVNULL,
             stdout=out,

@@ -5,7 +5,7 @@ Several processes have one budget together, but for the share that each can spen
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -326,7 +326,7 @@ async def test_others_pay_nothing_for_it(open_house: OpenHouse) -> None:
         assert left(two.auth.budgets, identity, 0) == LIMIT - A_SHARE - 1
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 async def test_so_many_processes_let_through_together_what_one_would_and_a_share_for_each_besides(
     open_house: OpenHouse, seed: int
 ) -> None:
@@ -417,6 +417,11 @@ async def test_who_was_forgotten_before_the_others_were_told_is_not_told_of(open
     assert await rows(one) == []
 
 
+def of_budgets(logged: Sequence[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    """Return those lines that are not the database's own."""
+    return [line for line in logged if line["event"] == "budgets_not_exchanged"]
+
+
 async def test_while_nobody_can_write_each_process_goes_on_and_tells_afterwards(open_house: OpenHouse) -> None:
     one, two = await processes(open_house)
     await spend_all(one, ADA, LIMIT // 2)
@@ -426,9 +431,10 @@ async def test_while_nobody_can_write_each_process_goes_on_and_tells_afterwards(
             with pytest.raises(StoreUnavailable):
                 await two.auth.budgets.exchange()
             assert left(two.auth.budgets, ADA, 100) == LIMIT // 2 - 100  # as if it were alone
-            await until(lambda: bool(logged))
+            await until(lambda: bool(of_budgets(logged)))
         await two.auth.budgets.exchange()
-    assert [(line["event"], line["log_level"]) for line in logged] == [("budgets_not_exchanged", "warning")]
+    (line,) = of_budgets(logged)
+    assert line["log_level"] == "warning"
     with pytest.raises(RateLimited):
         left(two.auth.budgets, ADA, 1)
 

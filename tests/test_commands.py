@@ -1,6 +1,7 @@
 """The operator's commands: what they do, what they print, and what they say when something is wrong."""
 
 import asyncio
+import re
 import sqlite3
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def test_a_command_that_is_not_known_is_refused(run: Run) -> None:
 
 
 def test_migrate_says_what_it_did_and_then_that_there_is_nothing_to_do(run: Run, data: Path) -> None:
-    assert succeeded(run("migrate")) == "core: nothing -> 0004\n"
+    assert re.fullmatch(r"core: nothing -> \d{4}\n", succeeded(run("migrate")))
     assert (data / "watchword.sqlite").exists()
     assert succeeded(run("migrate")) == "The database is up to date.\n"
 

@@ -1,13 +1,10 @@
 """Domains: what a developer may add, and what the build and the migrations refuse."""
 
 import base64
-import shutil
-import sqlite3
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from textwrap import indent
 from typing import Annotated, Any, Self
 
 import pytest
@@ -35,10 +32,8 @@ from server import create_app
 from settings import WrongSettings, load_settings
 from store import Database, Statement, StoreUnavailable
 from store.fence import MigrationRefused
-from store.locations import SQLiteFile
-from store.migrate import Pending, pending, upgrade
-from store.namespaces import Namespace
 from tests.house import House, OpenHouse
+from tests.revisions import CREATE, revision, sql
 
 HERE = __name__
 
@@ -327,195 +322,7 @@ async def test_a_node_may_be_found_without_waiting(open_house: OpenHouse) -> Non
     assert answer.data == {"one": {"__typename": "Note"}, "two": None}
 
 
-# --- Migrations ------------------------------------------------------------------------------------------------------
-
-CREATE = 'op.execute("CREATE TABLE notes_pages (id TEXT PRIMARY KEY, text TEXT)")\n'
-
-REVISION = """
-import sqlalchemy as sa
-from alembic import op
-
-revision = "{revision}"
-down_revision = {below!r}
-branch_labels = None
-depends_on = None
-
-
-def upgrade():
-{body}
-"""
-
-
-def revision(folder: Path, body: str, number: int = 1) -> Path:
-    """Write a revision into a folder of migrations, and return the folder."""
-    folder.mkdir(exist_ok=True)
-    below = f"{number - 1:04}" if number > 1 else None
-    text = REVISION.format(revision=f"{number:04}", below=below, body=indent(body, "    "))
-    (folder / f"{number:04}_notes.py").write_text(text)
-    return folder
-
-
-def sql(statement: str) -> str:
-    return f"op.execute({statement!r})\n"
-
-
-@dataclass(frozen=True)
-class File:
-    """A database that has the core's tables and one person, and a folder for a domain's migrations."""
-
-    path: Path
-
-    def migrate(self, body: str, name: str = "notes", number: int = 1) -> list[Pending]:
-        return upgrade(SQLiteFile(self.path), [self.namespace(body, name, number)])
-
-    def namespace(self, body: str, name: str = "notes", number: int = 1) -> Namespace:
-        return Namespace(name, revision(self.path.parent / name, body, number))
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(self.path)) as connection:
-            return connection.execute(query).fetchall()
-
-    def everything(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Return what is in the file: every definition, and every row of every table."""
-        definitions = self.rows("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name")
-        tables = [name for kind, name, *_ in definitions if kind == "table"]
-        return {"": definitions} | {table: self.rows(f'SELECT * FROM "{table}"') for table in tables}  # noqa: S608
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("core") / "core.sqlite"
-    upgrade(SQLiteFile(path))
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("INSERT INTO users VALUES ('1', 'a@b', 'a@b', 'Ada', 'ada', 'hash', 0, 0, NULL)")
-        connection.execute(
-            "INSERT INTO sessions (id, user_id, secret_digest, authentication_methods, authenticated_at,"
-            " created_at, last_seen_at, expires_at) VALUES ('1', '1', x'00', 'pwd', 0, 0, 0, 0)"
-        )
-        connection.commit()
-        connection.execute("PRAGMA journal_mode = DELETE")
-    return path
-
-
-@pytest.fixture
-def file(core: Path, tmp_path: Path) -> File:
-    return File(Path(shutil.copy(core, tmp_path / "watchword.sqlite")))
-
-
-def test_each_domain_has_a_line_of_revisions_of_its_own(file: File) -> None:
-    notes, letters = file.namespace(CREATE), file.namespace(sql("CREATE TABLE letters_all (id TEXT)"), "letters")
-    assert upgrade(SQLiteFile(file.path), [notes, letters]) == [
-        Pending("notes", None, "0001"),
-        Pending("letters", None, "0001"),
-    ]
-    assert upgrade(SQLiteFile(file.path), [notes, letters]) == []
-    file.namespace(sql("ALTER TABLE notes_pages ADD COLUMN colour TEXT"), number=2)
-    assert pending(SQLiteFile(file.path), [notes, letters]) == [Pending("notes", "0001", "0002")]
-    assert upgrade(SQLiteFile(file.path), [notes, letters]) == [Pending("notes", "0001", "0002")]
-    assert file.rows("SELECT * FROM alembic_version_notes") == [("0002",)]
-    assert file.rows("SELECT * FROM alembic_version_letters") == [("0001",)]
-    assert pending(SQLiteFile(file.path)) == []
-
-
-OWN_AFFAIRS = {
-    "a key into the core's tables": sql(
-        "CREATE TABLE notes_owned (owner TEXT REFERENCES users (id) ON DELETE CASCADE)"
-    ),
-    "rows made of the core's": sql("CREATE TABLE notes_owned (owner TEXT)")
-    + sql("INSERT INTO notes_owned SELECT id FROM users"),
-    "a table made anew": CREATE
-    + 'with op.batch_alter_table("notes_pages") as batch:\n    batch.alter_column("text", new_column_name="body")\n',
-    "a table renamed": CREATE + sql("ALTER TABLE notes_pages RENAME TO notes_leaves"),
-    "a table dropped": CREATE + sql("DROP TABLE notes_pages"),
-    "an index": CREATE + sql("CREATE INDEX ix_notes_pages_text ON notes_pages (text)"),
-    "a view": CREATE + sql("CREATE VIEW notes_short AS SELECT id FROM notes_pages"),
-    "a trigger among its tables": CREATE
-    + sql("CREATE TRIGGER notes_t AFTER INSERT ON notes_pages BEGIN DELETE FROM notes_pages WHERE text IS NULL; END"),
-    "a full-text index": sql("CREATE VIRTUAL TABLE notes_search USING fts5(text)"),
-    "a savepoint": sql("SAVEPOINT a") + CREATE + sql("RELEASE a"),
-}
-
-
-@pytest.mark.parametrize("body", OWN_AFFAIRS.values(), ids=OWN_AFFAIRS)
-def test_within_its_namespace_a_migration_is_free(file: File, body: str) -> None:
-    before = file.everything()
-    assert file.migrate(body) == [Pending("notes", None, "0001")]
-    after = file.everything()
-    assert {table: after[table] for table in before if table} == {table: before[table] for table in before if table}
-    assert set(before[""]) < set(after[""])
-
-
-TRESPASSES = {
-    "ALTER TABLE users ADD COLUMN nickname TEXT": "users",
-    "ALTER TABLE users RENAME TO notes_users": "users",
-    "ALTER TABLE users DROP COLUMN disabled_at": "users",
-    "INSERT INTO users SELECT * FROM users WHERE false": "users",
-    "INSERT INTO users VALUES ('2', 'e', 'e', 'E', 'e', 'hash', 0, 0, NULL)": "users",
-    "INSERT INTO user_roles VALUES ('1', 'admin', 0)": "user_roles",
-    "UPDATE users SET password_hash = 'known'": "users",
-    "UPDATE alembic_version SET version_num = '0000'": "alembic_version",
-    "DELETE FROM sessions": "sessions",
-    "DELETE FROM signing_keys WHERE kid = 'no such key'": "signing_keys",
-    "DROP TABLE users": "users",
-    "DROP INDEX ix_users_display_name_key": "users",
-    "CREATE INDEX ix_notes_on_users ON users (created_at)": "users",
-    "CREATE TRIGGER notes_spy AFTER INSERT ON users BEGIN SELECT 1; END": "users",
-    "CREATE TABLE pages (id TEXT)": "pages",
-    "CREATE TABLE notespages (id TEXT)": "notespages",
-    "CREATE TABLE letters_all (id TEXT)": "letters_all",
-    "CREATE TABLE alembic_version_letters (version_num TEXT)": "alembic_version_letters",
-    "WITH them AS (SELECT id FROM users) UPDATE users SET email = 'x' WHERE id IN them": "users",
-    "REPLACE INTO user_roles VALUES ('1', 'admin', 0)": "user_roles",
-}
-
-
-@pytest.mark.parametrize(("statement", "table"), TRESPASSES.items(), ids=TRESPASSES)
-def test_a_migration_that_touches_what_is_not_its_own_is_refused_whole(file: File, statement: str, table: str) -> None:
-    before = file.everything()
-    with pytest.raises(MigrationRefused) as refused:
-        file.migrate(CREATE + sql(statement))
-    assert f"the table {table!r}" in str(refused.value)
-    assert "the domain 'notes'" in str(refused.value)
-    assert str(file.path.parent / "notes") in str(refused.value)
-    assert file.everything() == before
-    assert pending(SQLiteFile(file.path)) == []
-
-
-def test_a_batch_over_a_core_table_is_refused(file: File) -> None:
-    before = file.everything()
-    with pytest.raises(MigrationRefused, match="users"):
-        file.migrate('with op.batch_alter_table("users") as batch:\n    batch.alter_column("email", nullable=True)\n')
-    assert file.everything() == before
-
-
-def test_a_trigger_of_its_own_that_fires_into_the_core_is_refused(file: File) -> None:
-    before = file.everything()
-    trigger = "CREATE TRIGGER notes_t AFTER INSERT ON notes_pages BEGIN UPDATE users SET email = 'x'; END"
-    with pytest.raises(MigrationRefused, match="users"):
-        file.migrate(CREATE + sql(trigger) + sql("INSERT INTO notes_pages VALUES ('1', 'a')"))
-    assert file.everything() == before
-
-
-def test_a_later_revision_that_is_refused_leaves_the_ones_before(file: File) -> None:
-    file.migrate(CREATE)
-    before = file.everything()
-    with pytest.raises(MigrationRefused):
-        file.migrate(sql("ALTER TABLE notes_pages ADD COLUMN colour TEXT") + sql("DELETE FROM sessions"), number=2)
-    assert file.everything() == before
-
-
-def test_a_migration_that_fails_by_itself_leaves_nothing(file: File) -> None:
-    before = file.everything()
-    with pytest.raises(Exception, match="no such table: nowhere"):
-        file.migrate(CREATE + sql("SELECT * FROM nowhere"))
-    assert file.everything() == before
-
-
-def test_a_refused_domain_does_not_undo_the_one_before_it(file: File) -> None:
-    letters = file.namespace(sql("CREATE TABLE letters_all (id TEXT)"), "letters")
-    with pytest.raises(MigrationRefused, match="'notes'"):
-        upgrade(SQLiteFile(file.path), [letters, file.namespace(sql("DELETE FROM letters_all"))])
-    assert file.rows("SELECT version_num FROM alembic_version_letters") == [("0001",)]
+# --- Running ---------------------------------------------------------------------------------------------------------
 
 
 async def test_a_domain_whose_migration_is_refused_is_not_served(tmp_path: Path) -> None:
@@ -526,48 +333,6 @@ async def test_a_domain_whose_migration_is_refused_is_not_served(tmp_path: Path)
     async with House(tmp_path / "house") as without:
         assert (await without.person("ada")).user_id
 
-
-WAYS_AROUND = {
-    "another database": sql("ATTACH DATABASE 'OTHER' AS other") + sql("CREATE TABLE other.notes_pages (id TEXT)"),
-    "the same database by another name": sql("ATTACH DATABASE 'SELF' AS other") + sql("DELETE FROM other.users"),
-    "a view of a foreign name": sql("CREATE VIEW everybody AS SELECT * FROM users"),
-    "a trigger on a view of a foreign name": sql("CREATE VIEW everybody AS SELECT * FROM users")
-    + sql("CREATE TRIGGER notes_t INSTEAD OF INSERT ON everybody BEGIN SELECT 1; END"),
-    "a trigger that waits": CREATE
-    + sql("CREATE TRIGGER notes_t AFTER DELETE ON notes_pages BEGIN DELETE FROM sessions; END"),
-    "a trigger that waits for one column": CREATE
-    + sql("CREATE TRIGGER notes_t AFTER UPDATE OF text ON notes_pages BEGIN DELETE FROM sessions; END"),
-    "a trigger that waits on a view": sql("CREATE VIEW notes_v AS SELECT id FROM users")
-    + sql("CREATE TRIGGER notes_t INSTEAD OF INSERT ON notes_v BEGIN DELETE FROM sessions; END"),
-    "a temporary trigger": sql("CREATE TEMP TRIGGER notes_t AFTER INSERT ON main.users BEGIN SELECT 1; END"),
-    "a temporary table before a core table": sql("CREATE TEMP TABLE users (id TEXT)"),
-    "the definitions themselves": sql("PRAGMA writable_schema = ON")
-    + sql("UPDATE sqlite_master SET sql = replace(sql, 'disabled_at', 'enabled_at') WHERE name = 'users'"),
-    "an index struck from the definitions": sql("PRAGMA writable_schema = ON")
-    + sql("DELETE FROM sqlite_master WHERE name = 'ix_users_display_name_key'"),
-    "a table renamed out of the namespace": CREATE + sql("ALTER TABLE notes_pages RENAME TO pages"),
-    "a virtual table of a foreign name": sql("CREATE VIRTUAL TABLE search USING fts5(text)"),
-    "what comes before is committed": CREATE + sql("COMMIT") + sql("BEGIN") + sql("DELETE FROM users"),
-    "the transaction is given up": sql("ROLLBACK") + sql("BEGIN") + CREATE,
-    "the refusal is swallowed": f"try:\n    {sql('DROP TABLE users')}except Exception:\n    pass\n" + CREATE,
-    "the file's own version": sql("PRAGMA user_version = 7"),
-}
-
-
-@pytest.mark.parametrize(
-    "body",
-    [pytest.param(body, id=name) for name, body in WAYS_AROUND.items()],
-)
-def test_a_way_around_the_fence_is_refused(file: File, body: str, tmp_path: Path) -> None:
-    before, other = file.everything(), tmp_path / "other.sqlite"
-    with pytest.raises(MigrationRefused):
-        file.migrate(body.replace("OTHER", str(other)).replace("SELF", str(file.path)))
-    assert file.everything() == before
-    assert file.rows("PRAGMA user_version") == [(0,)]
-    assert not other.exists()
-
-
-# --- Running ---------------------------------------------------------------------------------------------------------
 
 pages = Table("notes_pages", MetaData(), Column("id", Text, primary_key=True), Column("text", Text))
 ADD_PAGE = Statement(insert(pages))

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -1159,6 +1160,7 @@ async def test_a_running_server_follows_what_the_operator_does_on_the_command_li
     run: Run, open_house: OpenHouse
 ) -> None:
     house = await open_house("own")
+    run = partial(run, database_url=house.settings.database_url.get_secret_value())
     ada = await house.person("ada")
     token, following = await log_in(house, ada), await published_next(house)
     succeeded(await asyncio.to_thread(run, "keys", "rotate", "--now"))
@@ -1247,7 +1249,8 @@ def test_in_the_wrong_folder_no_installation_is_made_and_none_is_migrated(
 
 
 async def test_that_another_algorithm_will_sign_is_said(run: Run, open_house: OpenHouse) -> None:
-    await asyncio.to_thread(listed, run)
+    house = await open_house("own")
+    run = partial(run, database_url=house.settings.database_url.get_secret_value())
     await open_house("own", signing_algorithm="ES256")  # publishes a key of ES256, which waits for its turn
     told = succeeded(await asyncio.to_thread(run, "keys", "rotate", "--now"))
     assert told.endswith("It signs with ES256, and no longer with EdDSA: so the settings say here.\n")
