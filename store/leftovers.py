@@ -19,7 +19,9 @@ from store.tables import (
 
 
 def _deletion(table: Table, key: ColumnElement[str], condition: ColumnElement[bool]) -> Statement:
-    few = select(key).where(condition).limit(bindparam("at_most"))
+    # What another transaction holds is in use, and no leftover, whatever it was before: on PostgreSQL a bucket that is
+    # taken from at this moment would be forgotten with what was taken (see also store/forgetting.py).
+    few = select(key).where(condition).limit(bindparam("at_most")).with_for_update(skip_locked=True)
     return Statement(delete(table).where(key.in_(few)))
 
 

@@ -49,6 +49,7 @@ class Acts:
             keys.rotate,
             partial(keys.rotate, at_once=True),
             setup.issue,
+            self.house.auth.housekeeping.sweep_if_due,
         ]
 
     async def make_service(self, person: Person) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import store.service_assertions
+import store.throttles
 from auth.alone import account
 from auth.api_tokens import MOST_TOKENS
 from auth.faults import Fault, InputRefused
@@ -464,6 +465,18 @@ async def test_what_is_given_back_while_another_process_counts_is_not_lost(alone
         skew = abs(second.at - given.at)
         for bucket in second.buckets:
             assert full_at[bucket.key] <= second.at + bucket.rate.interval + skew  # as after one guess, not after two
+
+
+async def test_what_is_taken_while_another_process_forgets_full_buckets_is_not_forgotten(alone: Two) -> None:
+    key, now = b"x" * 32, int(alone.one.clock.now().timestamp() * 1000)
+    async with alone.one.auth.database.transaction() as tx:
+        await store.throttles.put(tx, key, 1)
+    async with alone.one.auth.database.transaction() as tx:
+        await store.throttles.put(tx, key, now + 60_000)
+        sweeping = asyncio.create_task(alone.other.auth.housekeeping.sweep_if_due())
+        await asyncio.wait([sweeping], timeout=0.5)
+    assert await sweeping
+    assert rows(alone.one, "SELECT full_at FROM throttles") == [(now + 60_000,)]
 
 
 def throttles_of(house: House) -> Throttles:
