@@ -38,23 +38,24 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def database_for(request: pytest.FixtureRequest) -> Callable[[str], dict[str, str]]:
+def database_for(request: pytest.FixtureRequest) -> Callable[[str], dict[str, Any]]:
     """Return the settings that put a new house on an engine."""
 
-    def settings(engine_name: str) -> dict[str, str]:
+    def settings(engine_name: str) -> dict[str, Any]:
         if engine_name == "sqlite":
             return {}
         made: Postgres = request.getfixturevalue("postgres")
-        return {"database_url": made.database().uri}
+        # Many times what it takes: who tests what is broken, or slow, says so.
+        return {"database_url": made.database().uri, "database_timeout": timedelta(seconds=10)}
 
     return settings
 
 
 @pytest.fixture(scope="session")
-def give_back(request: pytest.FixtureRequest) -> Callable[[Iterable[dict[str, str]]], None]:
+def give_back(request: pytest.FixtureRequest) -> Callable[[Iterable[dict[str, Any]]], None]:
     """Take databases back, for which nobody has a house any more."""
 
-    def take(databases: Iterable[dict[str, str]]) -> None:
+    def take(databases: Iterable[dict[str, Any]]) -> None:
         for settings in databases:
             if "database_url" in settings:
                 made: Postgres = request.getfixturevalue("postgres")
@@ -65,7 +66,7 @@ def give_back(request: pytest.FixtureRequest) -> Callable[[Iterable[dict[str, st
 
 @pytest.fixture(scope="session")
 async def shared_houses(
-    tmp_path_factory: pytest.TempPathFactory, database_for: Callable[[str], dict[str, str]]
+    tmp_path_factory: pytest.TempPathFactory, database_for: Callable[[str], dict[str, Any]]
 ) -> AsyncIterator[Callable[[str], Awaitable[House]]]:
     """Keep one house on each engine, for all tests that can share it."""
     houses: dict[str, House] = {}
@@ -91,14 +92,14 @@ async def house(engine_name: str, shared_houses: Callable[[str], Awaitable[House
 async def open_house(
     engine_name: str,
     tmp_path: Path,
-    database_for: Callable[[str], dict[str, str]],
-    give_back: Callable[[Iterable[dict[str, str]]], None],
+    database_for: Callable[[str], dict[str, Any]],
+    give_back: Callable[[Iterable[dict[str, Any]]], None],
 ) -> AsyncIterator[OpenHouse]:
     """Give a test houses of its own: it says with which domains and settings. Of one name, they share a database.
 
     `ahead` is how far the clock of one is ahead when it opens.
     """
-    databases: dict[str, dict[str, str]] = {}
+    databases: dict[str, dict[str, Any]] = {}
     async with AsyncExitStack() as stack:
 
         async def open_one(name: str = "own", *, ahead: timedelta = timedelta(), **arguments: Any) -> House:

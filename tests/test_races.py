@@ -70,7 +70,7 @@ class Two:
 
 @pytest.fixture(scope="module")
 async def two(
-    engine_name: str, tmp_path_factory: pytest.TempPathFactory, database_for: Callable[[str], dict[str, str]]
+    engine_name: str, tmp_path_factory: pytest.TempPathFactory, database_for: Callable[[str], dict[str, Any]]
 ) -> AsyncIterator[Two]:
     settings: dict[str, Any] = {**database_for(engine_name), **PATIENT}
     folder = tmp_path_factory.mktemp("two")
@@ -374,7 +374,7 @@ async def states(house: House) -> list[KeyState]:
 
 
 async def test_processes_that_start_at_the_same_time_make_one_key_that_signs_and_one_that_is_next(
-    tmp_path: Path, engine_name: str, database_for: Callable[[str], dict[str, str]]
+    tmp_path: Path, engine_name: str, database_for: Callable[[str], dict[str, Any]]
 ) -> None:
     settings: dict[str, Any] = {**database_for(engine_name), **PATIENT}
     houses = [House(tmp_path, **settings) for _ in range(4)]
