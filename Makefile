@@ -22,7 +22,7 @@ test: $(VENV)/.dev web/static/.built $(PACKAGES:=/node_modules/.installed) ## Se
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure what tokens cost, and compare with the stack of Strawberry's docs; see bench/RESULTS.md.

@@ -119,7 +119,7 @@ def backup_command(installation: Installation, file: Path, replace: bool) -> Non
 def restore_command(installation: Installation, file: Path, end_sessions: bool, revoke_tokens: bool) -> None:
     """Put a backup in the database's place, while servers go on; the database is kept beside it. SQLite only."""
     done = installation.restore(file, end_sessions=end_sessions, revoke_tokens=revoke_tokens)
-    click.echo(f"{installation.settings.database} is what {file} holds. Servers go on with it within a second or two.")
+    click.echo(f"{installation.settings.database} is what {file} holds. Servers go on with it.")
     for behind in done.migrated:
         click.echo(f"{behind.namespace}: {behind.at or 'nothing'} -> {behind.head}")
     if done.kept is not None:
@@ -133,7 +133,7 @@ def restore_command(installation: Installation, file: Path, end_sessions: bool, 
     else:
         click.echo("API tokens that were revoked since the backup are good again; --revoke-tokens revokes all of them.")
     where = installation.where_the_secret_key_is()
-    click.echo(f"It opens with the secret key that it was made under. The one in use stands {where}.")
+    click.echo(f"Its signing keys open with the secret key that stands {where}.")
 
 
 @main.command()

@@ -1,17 +1,23 @@
 """An installation: its settings, the domains they name, and the schema they amount to, with nothing opened yet."""
 
+import asyncio
 import importlib
 import os
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
+import store.signing_keys
 from auth import Auth, open_auth
+from auth.audit import Act
 from auth.clock import Clock, SystemClock
+from auth.origin import NOWHERE
 from auth.policy import HashingCost, Policy
 from auth.secret import Secret
 from schema import Built, Domain, DomainRefused, build_schema
@@ -125,10 +131,43 @@ class Installation:
         return back_up(self._database_file(), file, replace=replace)
 
     def restore(self, backup: Path, *, end_sessions: bool, revoke_tokens: bool) -> Restored:
-        """Put a backup in the database's place. Raises `BackupRefused`, `StoreUnavailable` and what `migrate` does."""
+        """Put a backup in the database's place.
+
+        Raises `BackupRefused`, `StoreUnavailable`, what `migrate` does, and `SealBroken` for a backup that was made
+        under another secret key.
+        """
         revoked = Revoked(SystemClock().now(), sessions=end_sessions, api_tokens=revoke_tokens)
-        patience = self.settings.database_timeout
-        return restore(backup, self._database_file(), self._namespaces(), revoked, patience=patience)
+        file, patience = self._database_file(), self.settings.database_timeout
+        return restore(backup, file, self._namespaces(), revoked, self._settle, patience=patience)
+
+    def _settle(self, restored: Path) -> None:
+        """Record in a backup that it is put back, having opened its signing keys.
+
+        Raises `BackupRefused` when there is no secret key to open them, and `SealBroken` when it is another one.
+        """
+        where = SecretStr(f"sqlite:///{restored.absolute()}")
+        there = replace(self, settings=self.settings.model_copy(update={"database_url": where}))
+
+        async def record() -> None:
+            await there.require_secret_key()
+            async with there.open_auth(to_look=True) as auth:
+                await auth.audit.record_alone(Act.DATABASE_RESTORE, NOWHERE)
+
+        asyncio.run(record())
+
+    async def require_secret_key(self) -> None:
+        """Raise `BackupRefused` if there are signing keys and no secret key: a new one would be made, and open none."""
+        kept = self.settings.data_dir / "secret_key"
+        database = await self.open_database()
+        try:
+            rows = await store.signing_keys.load_all(database)
+        finally:
+            await database.close()
+        if rows and not self.settings.secret_key and not kept.exists():
+            raise BackupRefused(
+                f"there is no secret key: put the one back that the backup was made under, as {kept} or in "
+                "WATCHWORD_SECRET_KEY"
+            )
 
     def where_the_secret_key_is(self) -> str:
         """Return where it is to be found, and nothing of it."""

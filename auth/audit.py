@@ -50,6 +50,7 @@ class Act(Enum):
     SIGNING_KEY_ROTATE = ("signing-key:rotate", "Another key was chosen to sign.")
     SIGNING_KEY_REVOKE = ("signing-key:revoke", "A signing key was revoked, and every token that it signed.")
     AUDIT_PRUNE = ("audit:prune", "Events were removed that were older than the record is kept for.")
+    DATABASE_RESTORE = ("database:restore", "A backup was put in the place of the database.")
     ACT_REFUSE = ("act:refuse", "An act was refused to somebody who was not allowed to do it.")
 
     def __init__(self, action: str, sentence: str) -> None:

@@ -1,9 +1,13 @@
-"""A backup put in the place of a SQLite database under a running server: the one or the other, never a mixture."""
+"""A backup put in the place of a SQLite database under a running server: the one or the other, never a mixture.
+
+It is written over what is there (store/writing_over.py). What is no database takes no transaction, and is exchanged for
+the backup, file for file; servers that have it open follow (store/sqlite.py).
+"""
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,9 +22,9 @@ from store.locations import SQLiteFile
 from store.migrate import Pending
 from store.migration_connections import migrating
 from store.namespaces import Namespace
-from store.sqlite_connections import SIDE_FILES, connect, identity_of
-from store.sqlite_faults import unavailable_when_sick
+from store.sqlite_connections import SIDE_FILES, connect
 from store.tables import api_tokens, sessions
+from store.writing_over import write_over
 
 _NO_DATABASE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
@@ -45,13 +49,22 @@ class Restored:
 
 
 def restore(
-    backup: Path, target: Path, domains: Sequence[Namespace], revoked: Revoked, *, patience: timedelta
+    backup: Path,
+    target: Path,
+    domains: Sequence[Namespace],
+    revoked: Revoked,
+    settle: Callable[[Path], None],
+    *,
+    patience: timedelta,
 ) -> Restored:
     """Put a backup, checked and migrated, in the place of the database, and keep that under another name.
 
+    `settle` is handed it once all of that is done, before anybody sees it; if it raises, nothing is restored.
     Raises `BackupRefused`, `StoreUnavailable` also for a backup of a newer program or when the write lock is not to be
     had, `MigrationFailed` and `MigrationRefused`. Then nothing was touched.
     """
+    if target.is_symlink():
+        target = target.resolve()  # beside which SQLite keeps the rest
     if not backup.is_file():
         raise BackupRefused(f"there is no file {backup}")
     if is_same(backup, target):
@@ -64,13 +77,10 @@ def restore(
             migrate.pending(SQLiteFile(fresh), domains)  # raises for what is newer
             migrated = migrate.upgrade(SQLiteFile(fresh), domains)
             ended, tokens = migrating(SQLiteFile(fresh), lambda connection: _revoke(connection, revoked))
+            settle(fresh)
             _belong_as(target, fresh)
             sync(fresh)
-            with _alone_in(target, patience):
-                kept = _put_in_place(fresh, target, revoked.at)
-                sync(target.absolute().parent)
-            if kept is not None:
-                _fold_log_into(kept)
+            kept = _take_place(fresh, target, revoked.at, patience)
     return Restored(kept, migrated, ended, tokens)
 
 
@@ -107,55 +117,35 @@ def _belong_as(target: Path, fresh: Path) -> None:
         os.chown(fresh, owner.st_uid, owner.st_gid)
 
 
-@contextmanager
-def _alone_in(target: Path, patience: timedelta) -> Iterator[None]:
-    """Hold the write lock of the database that is there, if any. Raises `StoreUnavailable` when it is not to be had."""
-    if not target.exists():
-        yield
-        return
-    file = identity_of(target)
-    with unavailable_when_sick():
-        connection = connect(target, patience)
-    with closing(connection):
-        try:
-            with unavailable_when_sick():
-                connection.execute("BEGIN IMMEDIATE")
-        except StoreUnavailable as unavailable:
-            cause = unavailable.__cause__
-            if not isinstance(cause, sqlite3.Error) or cause.sqlite_errorcode & 0xFF not in _NO_DATABASE:
-                raise StoreUnavailable(
-                    f"somebody writes to the database for longer than {patience.total_seconds():g} seconds; "
-                    f"nothing was touched: {unavailable}"
-                ) from unavailable
-            # What is no database can be locked by nobody, and is a reason to restore one.
-        if identity_of(target) != file:
-            raise StoreUnavailable("the database is being replaced by somebody else; nothing was touched")
-        yield
-
-
-def _put_in_place(fresh: Path, target: Path, at: datetime) -> Path | None:
-    """Rename the files, or, where one cannot be, leave all as they were."""
+def _take_place(fresh: Path, target: Path, at: datetime, patience: timedelta) -> Path | None:
+    """Put a database in the place of what is there; return where that is kept, if anything was."""
     kept = _free_name(target, at)
-    had_one = target.exists()
-    # First the database, so that nobody opens it without its log; then the log, which would be applied to the new one.
-    old = [(Path(f"{target}{side}"), Path(f"{kept}{side}")) for side in ("", *SIDE_FILES)]
-    moves = [*((path, name) for path, name in old if path.exists()), (fresh, target)]
-    done: list[tuple[Path, Path]] = []
+    if not target.exists():
+        _exchange(fresh, target, kept)
+        return None
     try:
-        for path, name in moves:
-            path.rename(name)
-            done.append((path, name))
-    except BaseException:
-        for path, name in reversed(done):
-            name.rename(path)
-        raise
-    return kept if had_one else None
+        write_over(fresh, target, kept, patience)
+    except StoreUnavailable as unavailable:
+        cause = unavailable.__cause__
+        if not isinstance(cause, sqlite3.Error) or cause.sqlite_errorcode & 0xFF not in _NO_DATABASE:
+            raise StoreUnavailable(
+                f"the database cannot be written over; nothing was touched: {unavailable}"
+            ) from cause
+        _exchange(fresh, target, kept)
+    else:
+        _belong_as(target, kept)
+    return kept
 
 
-def _fold_log_into(kept: Path) -> None:
-    """Make what was kept one file, where nobody is in the way; with its log beside it, it is as whole."""
-    with suppress(sqlite3.Error), closing(connect(kept, timedelta(0))) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+def _exchange(fresh: Path, target: Path, kept: Path) -> None:
+    """Rename files. There is one at the path at every moment: a server that starts makes one where there is none."""
+    for side in SIDE_FILES:  # which would be applied to the new one
+        if Path(f"{target}{side}").exists():
+            Path(f"{target}{side}").rename(f"{kept}{side}")
+    if target.exists():
+        os.link(target, kept)
+    fresh.replace(target)
+    sync(target.absolute().parent)
 
 
 def _free_name(target: Path, at: datetime) -> Path:

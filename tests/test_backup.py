@@ -1,10 +1,15 @@
 """Backups of a SQLite database and their way back, while servers go on: nothing acknowledged is lost, nothing mixed."""
 
 import asyncio
+import multiprocessing
+import random
 import shutil
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from datetime import timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -12,10 +17,15 @@ import pytest
 from store import fence, migrate
 from store.locations import SQLiteFile
 from store.namespaces import CORE, Namespace
+from store.writing_over import write_over
 from tests.commands import Run, refused, runner, succeeded
 from tests.house import PASSWORD, SIGN_UP, WHO_AM_I, Client, OpenHouse
 from tests.running import Server, serving
 from tests.test_api_tokens import make, show
+
+SEED = 20_261_124  # the moments differ from machine to machine all the same
+ROUNDS_OF_DEATH = 8
+MARKS = 4_000
 
 GRACE = ("users", "create", "--email", "grace@example.org", "--name", "Grace", "--password-stdin")
 
@@ -232,7 +242,7 @@ def test_a_backup_is_restored_where_there_is_no_database_or_one_that_is_beyond_u
     backup, file = tmp_path / "backup.sqlite", data / "watchword.sqlite"
     succeeded(run(*GRACE, stdin=PASSWORD))
     succeeded(run("backup", str(backup)))
-    shutil.rmtree(data)
+    file.unlink()
     assert "is kept" not in succeeded(run("restore", "--yes", str(backup)))
     assert people(file) == {"grace@example.org"}
     assert mode(file) == 0o600
@@ -242,6 +252,38 @@ def test_a_backup_is_restored_where_there_is_no_database_or_one_that_is_beyond_u
     assert people(file) == {"grace@example.org"}
     assert kept.read_bytes() == b"beyond use"
     assert not (data / "watchword.sqlite-wal").exists()
+
+
+def test_on_a_new_machine_the_secret_key_comes_first_and_has_to_be_the_one_of_the_backup(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    backup, there = tmp_path / "backup.sqlite", tmp_path / "there"
+    succeeded(run(*GRACE, stdin=PASSWORD))
+    succeeded(run("backup", str(backup)))
+    elsewhere = runner(there)
+    assert f"put the one back that the backup was made under, as {there / 'secret_key'}" in refused(
+        elsewhere("restore", "--yes", str(backup))
+    )
+    assert "is not the one under which" in refused(elsewhere("restore", "--yes", str(backup), secret_key="k" * 40))
+    assert list(there.iterdir()) == []  # nor a secret key of its own, that opens nothing
+    (there / "secret_key").write_bytes((data / "secret_key").read_bytes())
+    succeeded(elsewhere("restore", "--yes", str(backup)))
+    assert people(there / "watchword.sqlite") == {"grace@example.org"}
+
+
+async def test_it_is_on_the_record_that_a_backup_was_put_back(tmp_path: Path, run: Run, open_house: OpenHouse) -> None:
+    house = await open_house("own")
+    grace = await house.person("grace", administrator=True)
+    succeeded(await asyncio.to_thread(run, "backup", str(tmp_path / "backup.sqlite")))
+    succeeded(await asyncio.to_thread(run, "restore", "--yes", str(tmp_path / "backup.sqlite")))
+    answer = await grace.ask("{ auditEvents(first: 1) { nodes { action actorId message } } }")
+    assert answer.data["auditEvents"]["nodes"] == [
+        {
+            "action": "DATABASE_RESTORE",
+            "actorId": None,
+            "message": "A backup was put in the place of the database.",
+        }
+    ]
 
 
 def test_a_restore_asks_first(run: Run, data: Path, tmp_path: Path) -> None:
@@ -341,7 +383,8 @@ def test_two_restores_in_one_second_keep_both_databases(run: Run, data: Path, tm
     kept = {kept_by(succeeded(run("restore", "--yes", str(backup)))) for _ in range(3)}
     assert len(kept) == 3
     assert all(path.is_file() for path in kept)
-    assert {path.name for path in data.iterdir()} == {"watchword.sqlite", *(path.name for path in kept)}
+    databases = {path.name for path in data.iterdir()} - {"secret_key"}
+    assert databases == {"watchword.sqlite", *(path.name for path in kept)}
 
 
 @pytest.mark.parametrize("command", [("backup",), ("restore", "--yes")])
@@ -352,3 +395,65 @@ def test_on_postgresql_both_say_whose_business_it_is(run: Run, tmp_path: Path, c
         assert word in said
     assert "hidden" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+def make_marks(file: Path, mark: str) -> None:
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE marks (mark TEXT, padding TEXT)")
+        connection.execute("BEGIN")
+        connection.executemany("INSERT INTO marks VALUES (?, ?)", ((mark, "x" * 500) for _ in range(MARKS)))
+        connection.execute("COMMIT")
+
+
+def marks_in(file: Path) -> list[tuple[str, int]]:
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return connection.execute("SELECT mark, count(*) FROM marks GROUP BY mark").fetchall()
+
+
+def write_over_once_told(folder: Path, telling: Connection) -> None:
+    telling.send("ready")
+    write_over(folder / "fresh", folder / "live", folder / "kept", timedelta(seconds=5))
+
+
+def test_a_restore_killed_at_any_moment_leaves_the_database_before_or_the_one_after_and_nothing_between(
+    tmp_path: Path,
+) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    dies = random.Random(SEED)  # noqa: S311 - nobody is kept from guessing it
+    found, took = set[str](), 0.0
+    for turn in range(ROUNDS_OF_DEATH):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        make_marks(folder / "live", "before")
+        make_marks(folder / "fresh", "after")
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=write_over_once_told, args=(folder, theirs))
+        process.start()
+        assert ours.recv() == "ready"
+        began = time.monotonic()
+        process.join(took * dies.random() if turn else None)  # the first is let be, to see how long it takes
+        took = took or time.monotonic() - began
+        process.kill()
+        process.join()
+        ((mark, count),) = marks_in(folder / "live")
+        assert count == MARKS
+        assert mark == "before" or marks_in(folder / "kept") == [("before", MARKS)]
+        found.add(mark)
+    assert found == {"before", "after"}
+
+
+def test_a_database_of_other_pages_is_written_over_too(run: Run, data: Path, tmp_path: Path) -> None:
+    backup, file = tmp_path / "backup.sqlite", data / "watchword.sqlite"
+    succeeded(run(*GRACE, stdin=PASSWORD))
+    succeeded(run("backup", str(backup)))
+    file.unlink()
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("PRAGMA page_size = 8192")
+        other.execute("CREATE TABLE others (id INTEGER)")
+    inode = file.stat().st_ino
+    succeeded(run("restore", "--yes", str(backup)))
+    assert people(file) == {"grace@example.org"}
+    assert file.stat().st_ino == inode

@@ -1,13 +1,18 @@
 """What has had its time is taken away, by one process, a few rows at a time, and nothing else is."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from structlog.testing import capture_logs
 
 from auth.housekeeping import Swept
-from store import StoreUnavailable
+from store import Statement, StoreUnavailable, leftovers, migrate
+from store.locations import SQLiteFile
 from tests.house import WHO_AM_I, House, OpenHouse
 
 ON_BOTH_ENGINES = True
@@ -118,6 +123,25 @@ async def test_whoever_dies_over_it_is_replaced(open_house: OpenHouse, monkeypat
     assert [entry["event"] for entry in logs] == ["housekeeping_done"]
 
 
+async def test_a_defect_is_logged_and_the_server_goes_on_looking(
+    open_house: OpenHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = asyncio.Semaphore(0)
+
+    async def fails(_: object) -> None:
+        tried.release()
+        raise RuntimeError("a defect of ours")
+
+    monkeypatch.setattr("auth.housekeeping._EVERY", timedelta(milliseconds=20))
+    monkeypatch.setattr("auth.housekeeping.Housekeeping.sweep_if_due", fails)
+    with capture_logs() as logs:
+        await open_house()
+        async with asyncio.timeout(10):
+            for _ in range(3):
+                await tried.acquire()
+    assert [entry["event"] for entry in logs].count("housekeeping_failed") >= 2
+
+
 async def test_a_server_looks_by_itself_and_ends_in_the_middle_of_it(open_house: OpenHouse) -> None:
     house = await open_house()
     (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "watchword-housekeeping" and _of(house, task)]
@@ -129,3 +153,17 @@ def _of(house: House, task: "asyncio.Task[object]") -> bool:
     coroutine = task.get_coro()
     frame = getattr(coroutine, "cr_frame", None)
     return frame is not None and frame.f_locals.get("self") is house.auth.housekeeping
+
+
+def test_whatever_has_had_its_time_is_found_by_an_index_so_that_the_write_lock_is_held_for_a_few_rows_only(
+    tmp_path: Path,
+) -> None:
+    migrate.upgrade(SQLiteFile(tmp_path / "file"))
+    statements = [value for value in vars(leftovers).values() if isinstance(value, Statement)]
+    assert len(statements) >= 7
+    with closing(sqlite3.connect(tmp_path / "file")) as connection:
+        for statement in statements:
+            sql = statement.compiled(sqlite_dialect(paramstyle="qmark")).sql
+            plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", [1] * sql.count("?")).fetchall()
+            assert not [step for *_, step in plan if step.startswith("SCAN")], sql
+            assert "LIMIT" in sql
