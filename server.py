@@ -69,7 +69,9 @@ def serve(installation: Installation) -> None:
         return
     _configure_logs(settings)
     installation.prepare_database()
+    # What is wrong with a certificate is found before a token is made.
     metrics_listener = bound_for_metrics(settings)
+    config = _config(installation, metrics_listener=metrics_listener)
     # The port is taken first: a second server that finds it taken must not replace the first one's setup token.
     listener = _bound(settings.host, settings.port, "WATCHWORD_PORT")
     if (token := asyncio.run(_issue_setup_token(installation))) is not None:
@@ -77,7 +79,7 @@ def serve(installation: Installation) -> None:
         print(_WELCOME.format(url=settings.public_url, token=token.reveal()), flush=True)  # noqa: T201
     if settings.workers > 1:
         sys.exit(serve_with_workers(listener, metrics_listener, settings.workers, _grace(settings)))
-    _run(GracefulServer(_config(installation, metrics_listener=metrics_listener), _grace(settings)), listener)
+    _run(GracefulServer(config, _grace(settings)), listener)
 
 
 def _serve_as_worker(installation: Installation, handle: Handle) -> None:

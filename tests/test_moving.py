@@ -85,8 +85,7 @@ def rows(location: Location) -> dict[str, list[str]]:
     """Return every row of every table, as text that is alike on both engines."""
     if isinstance(location, PostgreSQL):
         names = [name for (name,) in run(location.uri, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
-        found = {name: run(location.uri, f'SELECT * FROM "{name}"') for name in names}  # noqa: S608
-        named = {name: [dict(row) for row in listed] for name, listed in found.items()}
+        named = {name: _named(location, name) for name in names}
     else:
         with closing(sqlite3.connect(location.path)) as connection:
             connection.row_factory = sqlite3.Row
@@ -94,6 +93,13 @@ def rows(location: Location) -> dict[str, list[str]]:
             named = {name: [dict(row) for row in connection.execute(f'SELECT * FROM "{name}"')] for name in names}  # noqa: S608
     alike = {name: [sorted(f"{key}={value}" for key, value in row.items()) for row in of] for name, of in named.items()}
     return {name: sorted(map(str, of)) for name, of in alike.items()}
+
+
+def _named(location: PostgreSQL, table: str) -> list[dict[str, object]]:
+    of_table = f"table_name = '{table}' AND table_schema = 'public' ORDER BY ordinal_position"
+    asked = f"SELECT column_name FROM information_schema.columns WHERE {of_table}"  # noqa: S608
+    columns = [name for (name,) in run(location.uri, asked)]
+    return [dict(zip(columns, row, strict=True)) for row in run(location.uri, f'SELECT * FROM "{table}"')]  # noqa: S608
 
 
 def put(location: Location, *statements: str) -> None:

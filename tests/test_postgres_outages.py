@@ -56,12 +56,13 @@ def uri(postgres: Server, request: pytest.FixtureRequest) -> str:
 @asynccontextmanager
 async def opened(uri: str, *, connections: int = 5) -> AsyncIterator[PostgreSQLDatabase]:
     """Open a database and close it; nothing of it is left, here or at the server."""
+    before = asyncio.all_tasks()
     database = await PostgreSQLDatabase.open(PostgreSQL(uri), patience=PATIENCE, connections=connections)
     try:
         yield database
     finally:
         await database.close()
-    left = {task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("watchword-")}
+    left = {task.get_name() for task in asyncio.all_tasks() - before if task.get_name().startswith("watchword-")}
     assert left == set()
 
 
@@ -245,7 +246,7 @@ async def test_what_takes_too_long_is_ended_by_the_server_and_the_connection_liv
 
 
 async def test_a_lock_that_is_not_to_be_had_in_time_is_unavailable_and_others_go_on(uri: str) -> None:
-    async with opened(uri) as database, database.transaction("writing"):
+    async with opened(uri) as elsewhere, opened(uri) as database, elsewhere.transaction("writing"):
         with in_time(), pytest.raises(StoreUnavailable, match="55P03"):
             await write(database)
         async with database.transaction("something else") as tx:
