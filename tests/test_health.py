@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 from sqlalchemy import bindparam, column, delete, table, update
@@ -71,10 +72,10 @@ async def test_a_server_that_ends_is_not_ready_whatever_its_parts_are(open_house
 
 
 async def test_a_database_that_hangs_is_not_waited_for_longer_than_the_patience_with_it(
-    open_house: OpenHouse, database_for: Callable[[str], dict[str, str]]
+    open_house: OpenHouse, database_for: Callable[[str], dict[str, Any]]
 ) -> None:
-    settings = database_for("postgresql")
-    house = await open_house("hangs", database_timeout=timedelta(seconds=1), **settings)
+    settings = {**database_for("postgresql"), "database_timeout": timedelta(seconds=1)}
+    house = await open_house("hangs", **settings)
     other = await asyncpg.connect(settings["database_url"])
     try:
         async with other.transaction():

@@ -176,12 +176,13 @@ async def test_a_transaction_in_which_a_statement_failed_is_not_acknowledged(uri
 
 async def test_a_value_that_the_driver_cannot_send_is_an_error_of_ours_and_costs_no_connection(uri: str) -> None:
     async with opened(uri) as database:
+        (served_by,) = await database.one(Statement(select(func.pg_backend_pid()))) or (None,)
         for _ in range(3):
             with pytest.raises(asyncpg.DataError, match="expected str"):
                 async with database.transaction() as tx:
                     await tx.run(ADD, text=5)
         assert await write(database) in await notes(database)
-        assert database.connections.open == 1
+        assert run(uri, f"SELECT count(*) FROM pg_stat_activity WHERE pid = {served_by}") == [(1,)]
 
 
 # Whoever is not waited for any more
