@@ -46,7 +46,7 @@ def database_for(request: pytest.FixtureRequest) -> Callable[[str], dict[str, An
             return {}
         made: Postgres = request.getfixturevalue("postgres")
         # Many times what it takes: who tests what is broken, or slow, says so.
-        return {"database_url": made.database().uri, "database_timeout": timedelta(seconds=10)}
+        return {"database_url": made.database().uri, "database_timeout": "10"}
 
     return settings
 
@@ -74,7 +74,8 @@ async def shared_houses(
 
         async def on(engine_name: str) -> House:
             if engine_name not in houses:
-                arguments: dict[str, Any] = {**database_for(engine_name)}
+                # Tests that share it read what all of them have left behind, and would use an ordinary budget up.
+                arguments: dict[str, Any] = {**database_for(engine_name), "budget": 10_000_000}
                 new = House(tmp_path_factory.mktemp("house"), **arguments)
                 houses[engine_name] = await stack.enter_async_context(new)
             return houses[engine_name]

@@ -409,9 +409,9 @@ async def test_whatever_its_owners_roles_become_a_token_is_worth_its_scopes_that
     then: list[frozenset[str]],
 ) -> None:
     mary, grace = owner_and_administrator
-    await set_roles(grace, mary, "USER", "ADMIN")
     for person in owner_and_administrator:
         await person.client.log_in(person.email)  # recently, whatever other tests did to the clock
+    await set_roles(grace, mary, "USER", "ADMIN")
     made = await make(mary, chosen)
     for roles in then:
         await set_roles(grace, mary, *sorted(roles))
