@@ -15,7 +15,6 @@ import structlog
 
 import store.chores
 import store.leftovers
-import store.publications
 from auth.audit import Act
 from auth.foundation import Foundation
 from auth.ids import id_at
