@@ -85,7 +85,7 @@ async def warm(installation: Installation, auth: Auth) -> dict[str, Act]:
     for credential in (access, api):
         await auth.gate.authenticate(credential, HERE)  # so that the first use is written down, and not measured
     text = logged_in.grant.access_token.reveal()
-    compiled = sessions._BY_TOKEN.compiled(dialect(paramstyle="qmark"))  # noqa: SLF001 - the floor is this very read
+    compiled = sessions._BY_TOKEN.statement.compiled(dialect(paramstyle="qmark"))  # noqa: SLF001 - the floor is this very read
     arguments = compiled.arguments({"session_id": claims.session_id, "signed_by": claims.kid})
     driver = sqlite3.connect(str(installation.settings.database_file), isolation_level=None)
 

@@ -1,15 +1,16 @@
 """Rows of API tokens. The token itself is nowhere: its row is found by the `jti` that its signature vouches for."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
 from sqlalchemy import Select, bindparam, func, insert, select, update
 
-from store.database import Reader, Row, Transaction
+from store.database import Database, Reader, Row, Transaction
 from store.instants import from_optional_seconds, from_seconds, to_seconds
 from store.signing_keys import KEY_VERIFIES_UNTIL
-from store.statements import Statement
+from store.statements import Question, Statement
 from store.tables import api_tokens, users
 from store.users import ROLES_OF_USER
 
@@ -54,7 +55,7 @@ _COLUMNS = (
     api_tokens.c.last_used_at,
     api_tokens.c.last_used_address,
 )
-_STANDING = Statement(
+_STANDING = (
     select(
         api_tokens.c.user_id,
         api_tokens.c.scopes,
@@ -66,9 +67,25 @@ _STANDING = Statement(
         KEY_VERIFIES_UNTIL,
     )
     .join(users, users.c.id == api_tokens.c.user_id)
-    .where(api_tokens.c.id == bindparam("token_id")),
-    by_every_request=True,
+    .where(api_tokens.c.id == bindparam("token_id"))
 )
+
+
+@lru_cache(maxsize=1024)
+def _standing(row: Row) -> ApiTokenStanding:
+    return ApiTokenStanding(
+        user_id=row[0],
+        scopes=frozenset(row[1].split()),
+        expires_at=from_seconds(row[2]),
+        revoked_at=from_optional_seconds(row[3]),
+        last_used_at=from_optional_seconds(row[4]),
+        user_disabled_at=from_optional_seconds(row[5]),
+        roles=frozenset((row[6] or "").split()),
+        key_verifies_until=from_optional_seconds(row[7]),
+    )
+
+
+_BY_JWT = Question(Statement(_STANDING), ("token_id", "signed_by"), _standing)
 _BY_ID = Statement(select(*_COLUMNS).where(api_tokens.c.id == bindparam("token_id")))
 _INSERT = Statement(insert(api_tokens))
 _LIVE = (api_tokens.c.revoked_at.is_(None), api_tokens.c.expires_at > bindparam("now"))
@@ -98,10 +115,9 @@ def _page(*, after: bool) -> Statement:
 _PAGES = {after: _page(after=after) for after in (False, True)}
 
 
-async def standing(reader: Reader, token_id: str, kid: str) -> ApiTokenStanding | None:
+def standing(database: Database, token_id: str, kid: str) -> Awaitable[ApiTokenStanding | None]:
     """Return what decides about the token with this `jti`, which the key `kid` signed."""
-    row = await reader.one(_STANDING, token_id=token_id, signed_by=kid)
-    return None if row is None else _standing(row)
+    return database.recall(_BY_JWT, token_id, kid)
 
 
 async def find(reader: Reader, token_id: str) -> ApiTokenRow | None:
@@ -164,18 +180,4 @@ def _token(row: Row) -> ApiTokenRow:
         revoked_at=from_optional_seconds(row[6]),
         last_used_at=from_optional_seconds(row[7]),
         last_used_address=row[8],
-    )
-
-
-@lru_cache(maxsize=1024)
-def _standing(row: Row) -> ApiTokenStanding:
-    return ApiTokenStanding(
-        user_id=row[0],
-        scopes=frozenset(row[1].split()),
-        expires_at=from_seconds(row[2]),
-        revoked_at=from_optional_seconds(row[3]),
-        last_used_at=from_optional_seconds(row[4]),
-        user_disabled_at=from_optional_seconds(row[5]),
-        roles=frozenset((row[6] or "").split()),
-        key_verifies_until=from_optional_seconds(row[7]),
     )

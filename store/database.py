@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from store.statements import Statement
+from store.statements import Made, Question, Statement
 
 Row = Sequence[Any]
 
@@ -72,6 +72,13 @@ class Database(Reader, Protocol):
 
         When the block has ended without an error, what it wrote survives a crash of the machine.
         Raises `StoreUnavailable` when its turn does not come in time, or the commit fails.
+        """
+
+    async def recall(self, question: Question[Made], /, *arguments: Any) -> Made | None:
+        """Return what is made of a question's first row as it is at this moment, or None when there is none.
+
+        What was made of it before may be returned again, if it is known that the row is still the same.
+        Raises `StoreUnavailable` when the database cannot be asked.
         """
 
     def changes(self) -> Changes:

@@ -19,7 +19,7 @@ from store.locations import PostgreSQL
 from store.postgresql_announcements import Announcements, PostgreSQLChanges
 from store.postgresql_connection import Connection
 from store.postgresql_connections import Connections
-from store.statements import Statement
+from store.statements import Made, Question, Statement
 from store.turns import Turns
 
 _READ_ONLY = Statement(select(func.current_setting("transaction_read_only")))
@@ -86,6 +86,11 @@ class PostgreSQLDatabase:
     async def all(self, statement: Statement, /, **values: Any) -> list[Row]:
         """Keep the contract of `Reader.all`."""
         return await self._connections.asked(lambda connection: connection.every(statement, values))
+
+    async def recall(self, question: Question[Made], /, *arguments: Any) -> Made | None:
+        """Keep the contract of `Database.recall`; whether a row is still the same, is known only by asking for it."""
+        row = await self.one(question.statement, **question.values(arguments))
+        return None if row is None else question.made_of(row)
 
     @asynccontextmanager
     async def transaction(self, *alone_in: str) -> AsyncIterator[_Transaction]:

@@ -1,16 +1,17 @@
 """Rows of sessions. Whether one may still be used is for `auth.sessions` to say; here is what it holds."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
 from sqlalchemy import Select, bindparam, insert, literal_column, select, update
 
-from store.database import Reader, Row, Transaction
+from store.database import Database, Reader, Row, Transaction
 from store.instants import from_optional_seconds, from_seconds, to_seconds
 from store.networks import network_of
 from store.signing_keys import FOREVER, KEY_VERIFIES_UNTIL
-from store.statements import Statement
+from store.statements import Question, Statement
 from store.tables import NO_ID, sessions, users
 from store.users import ROLES_OF_USER
 
@@ -110,13 +111,15 @@ _STANDING = select(
     ROLES_OF_USER,
     sessions.c.refresh_counter,
 ).join(users, users.c.id == sessions.c.user_id)
-_BY_TOKEN = Statement(
-    _STANDING.add_columns(KEY_VERIFIES_UNTIL).where(sessions.c.id == bindparam("session_id")), by_every_request=True
+_BY_TOKEN = Question(
+    Statement(_STANDING.add_columns(KEY_VERIFIES_UNTIL).where(sessions.c.id == bindparam("session_id"))),
+    ("session_id", "signed_by"),
+    _standing,
 )
 _WITHOUT_KEY = _STANDING.add_columns(literal_column(str(FOREVER)))
 _STANDING_BY_ID = Statement(_WITHOUT_KEY.where(sessions.c.id == bindparam("session_id")))
-_STANDING_BY_SECRET = Statement(
-    _WITHOUT_KEY.where(sessions.c.secret_digest == bindparam("digest")), by_every_request=True
+_BY_SECRET = Question(
+    Statement(_WITHOUT_KEY.where(sessions.c.secret_digest == bindparam("digest"))), ("digest",), _standing
 )
 _ADVANCE = Statement(
     update(sessions)
@@ -178,16 +181,14 @@ async def standing(reader: Reader, session_id: str) -> Standing | None:
     return None if row is None else _standing(row)
 
 
-async def standing_by_secret(reader: Reader, digest: bytes) -> Standing | None:
+def standing_by_secret(database: Database, digest: bytes) -> Awaitable[Standing | None]:
     """Return the session whose secret has this SHA-256, with its owner's state and roles."""
-    row = await reader.one(_STANDING_BY_SECRET, digest=digest)
-    return None if row is None else _standing(row)
+    return database.recall(_BY_SECRET, digest)
 
 
-async def standing_by_token(reader: Reader, session_id: str, kid: str) -> Standing | None:
+def standing_by_token(database: Database, session_id: str, kid: str) -> Awaitable[Standing | None]:
     """Return the session of an access token that the key `kid` signed, and until when that key is good."""
-    row = await reader.one(_BY_TOKEN, session_id=session_id, signed_by=kid)
-    return None if row is None else _standing(row)
+    return database.recall(_BY_TOKEN, session_id, kid)
 
 
 async def page_of_user(

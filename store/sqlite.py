@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from store.database import Row, StoreUnavailable
 from store.sqlite_connections import SQLiteConnection, identity_of
 from store.sqlite_faults import unavailable_when_sick
-from store.statements import Statement
+from store.statements import Made, Question, Statement
 
 Result = TypeVar("Result")
 
@@ -82,12 +82,17 @@ class SQLiteDatabase:
     async def one(self, statement: Statement, /, **values: Any) -> Row | None:
         """Keep the contract of `Reader.one`."""
         self._look_at_file()
-        return self._reader.first(statement, values)
+        return await self._reader.one(statement, **values)
 
     async def all(self, statement: Statement, /, **values: Any) -> list[Row]:
         """Keep the contract of `Reader.all`."""
         self._look_at_file()
         return await self._reader.all(statement, **values)
+
+    async def recall(self, question: Question[Made], /, *arguments: Any) -> Made | None:
+        """Keep the contract of `Database.recall`."""
+        self._look_at_file()
+        return self._reader.recall(question, arguments)
 
     @asynccontextmanager
     async def transaction(self, *alone_in: str) -> AsyncIterator[SQLiteConnection]:

@@ -13,8 +13,8 @@ from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from store.database import Row, StoreUnavailable
 from store.namespaces import CORE
 from store.sqlite_faults import raise_if_sick, unavailable_when_sick
-from store.sqlite_memory import RememberedRows
-from store.statements import Statement
+from store.sqlite_memory import Memory
+from store.statements import Made, Question, Statement
 
 _DIALECT = sqlite_dialect(paramstyle="qmark")
 
@@ -64,7 +64,7 @@ class SQLiteConnection:
                 raise StoreUnavailable("the database file is being replaced")
         self._path, self._patience, self._is_reader = path, patience, read_only
         self._beside = _beside(path)
-        self._remembered = RememberedRows(self.raw)
+        self._memory = Memory(self.raw)
 
     def followed(self) -> "SQLiteConnection":
         """Return a connection to the file that has taken this one's place, and close this.
@@ -80,7 +80,7 @@ class SQLiteConnection:
 
     async def one(self, statement: Statement, /, **values: Any) -> Row | None:
         """Keep the contract of `Reader.one`."""
-        return self.first(statement, values)
+        return self._first(statement, values)
 
     async def all(self, statement: Statement, /, **values: Any) -> list[Row]:
         """Keep the contract of `Reader.all`."""
@@ -88,18 +88,22 @@ class SQLiteConnection:
         with unavailable_when_sick():
             return self.raw.execute(compiled.sql, compiled.arguments(values)).fetchall()
 
-    def first(self, statement: Statement, values: Mapping[str, Any]) -> Row | None:
-        """Do what `one` does, without a coroutine."""
-        compiled = statement.compiled(_DIALECT)
-        arguments = compiled.arguments(values)
-        if statement.by_every_request and self._is_reader:
-            return self._remembered.first(statement, arguments, lambda: self._first(compiled.sql, arguments))
-        return self._first(compiled.sql, arguments)
+    def recall(self, question: Question[Made], arguments: tuple[Any, ...]) -> Made | None:
+        """Do what `Database.recall` does, of a connection that only reads: its own commits it would not hear of."""
+        answers = self._memory.answers(question)
+        known = answers.get(arguments)
+        if known is None:
+            row = self._first(question.statement, question.values(arguments))
+            if row is not None:
+                known = question.made_of(row)
+                self._memory.keep(answers, arguments, known)
+        return known
 
-    def _first(self, sql: str, arguments: tuple[Any, ...]) -> Row | None:
-        # Not `unavailable_when_sick`, which costs as much as a tenth of the read that every request begins with.
+    def _first(self, statement: Statement, values: Mapping[str, Any]) -> Row | None:
+        compiled = statement.compiled(_DIALECT)
+        # Not `unavailable_when_sick`, which costs as much as a tenth of such a read.
         try:
-            row: Row | None = self.raw.execute(sql, arguments).fetchone()
+            row: Row | None = self.raw.execute(compiled.sql, compiled.arguments(values)).fetchone()
         except sqlite3.Error as error:
             raise_if_sick(error)
             raise

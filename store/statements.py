@@ -5,13 +5,15 @@ the driver (docs/decisions/0002-statements.md). What is kept of it is the part t
 checked, and one spelling for two databases.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Executable
 from sqlalchemy.engine import Dialect
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +26,13 @@ class CompiledStatement:
 
 
 class Statement:
-    """One Core construct whose `bindparam` names become the keyword arguments of `one`, `all` and `run`.
+    """One Core construct whose `bindparam` names become the keyword arguments of `one`, `all` and `run`."""
 
-    `by_every_request` says that every request asks it: an engine may answer it from memory, where it can tell that the
-    row is still the same.
-    """
+    __slots__ = ("_compiled", "_construct")
 
-    __slots__ = ("_compiled", "_construct", "by_every_request")
-
-    def __init__(self, construct: Executable, *, by_every_request: bool = False) -> None:
+    def __init__(self, construct: Executable) -> None:
         self._construct = construct
         self._compiled: dict[str, CompiledStatement] = {}
-        self.by_every_request = by_every_request
 
     def compiled(self, dialect: Dialect) -> CompiledStatement:
         """Return the text for a dialect, compiled at the first call and kept."""
@@ -43,6 +40,22 @@ class Statement:
         if known is None:
             known = self._compiled[dialect.name] = _compile(self._construct, dialect)
         return known
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question(Generic[Made]):
+    """What every request asks about one row: a statement, the names of its values in order, and what its row is made.
+
+    An engine may answer it from memory, where it can tell that the row is still the same (`Database.recall`).
+    """
+
+    statement: Statement
+    asks: tuple[str, ...]
+    made_of: Callable[[Sequence[Any]], Made]
+
+    def values(self, arguments: tuple[Any, ...]) -> dict[str, Any]:
+        """Return the keyword arguments of `one`."""
+        return dict(zip(self.asks, arguments, strict=True))
 
 
 def _compile(construct: Executable, dialect: Dialect) -> CompiledStatement:

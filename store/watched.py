@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from store.database import Changes, Database, Row, StoreUnavailable, Transaction
-from store.statements import Statement
+from store.statements import Made, Question, Statement
 
 Around = Callable[[], AbstractContextManager[object]]
 
@@ -34,6 +34,14 @@ class WatchedDatabase:
         """Keep the contract of `Reader.all`."""
         try:
             return await self._database.all(statement, **values)
+        except StoreUnavailable:
+            self.unavailable += 1
+            raise
+
+    async def recall(self, question: Question[Made], /, *arguments: Any) -> Made | None:
+        """Keep the contract of `Database.recall`."""
+        try:
+            return await self._database.recall(question, *arguments)
         except StoreUnavailable:
             self.unavailable += 1
             raise
